@@ -1,36 +1,37 @@
-//! The cases: what is attached while memory is taken and given back.
+//! The cases: the tracers that are attached during allocations and frees.
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Case {
     /// Its name in every output.
     pub(crate) name: &'static str,
-    /// Who traces.
+    /// The tracer.
     pub(crate) tracer: Tracer,
 }
 
-/// Who traces.
+/// The tracer of a case.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Tracer {
-    /// Nobody.
+    /// No tracer.
     None,
-    /// Empty programs, attached in this way: what no tracer of the kind can go below.
+    /// Empty programs, attached by this method: the lower bound for any tracer of this design.
     Floor(&'static str),
-    /// `p2p-trace live` with these options; `{other}` stands for another device than the one that is used.
+    /// `p2p-trace live` with these options; `{other}` stands for a device that is not used.
     Ours(&'static str),
-    /// The kernel's own kprobe events, which nobody reads.
+    /// The kernel's own kprobe events, without a reader.
     Ftrace,
-    /// bpftrace, printing the same by kfunc and kretfunc, and the stack of each allocation in so many frames.
+    /// bpftrace, printing the same by kfunc and kretfunc, and each allocation's stack with this number of
+    /// frames.
     Bpftrace(u8),
 }
 
 /// The case that all others are compared with.
 pub(crate) const UNTRACED: &str = "untraced";
 
-/// Armed hooks beside those of the default set that a pair goes through.
+/// Armed hooks that a pair passes through, in addition to those of the default set.
 const ARMED: &str = "--attach fentry --hook alloc --hook free --hook kill --hook dma_map_sg --hook dma_map_page \
                      --hook dma_map_phys --hook dma_iova_link --hook blk_dma_map";
 
-/// All of them.
+/// All cases.
 pub(crate) const CASES: [Case; 17] = [
     Case::new(UNTRACED, Tracer::None),
     Case::new("floor-fentry", Tracer::Floor("fentry")),

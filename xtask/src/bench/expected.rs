@@ -1,13 +1,13 @@
-//! What the cases cost when this was last changed. The figures are instructions and come out the same everywhere, so
-//! that a change of the kernel side that costs more is seen at once.
+//! The costs of the cases at the last change. The figures are instructions and do not depend on the host, so
+//! that a change that makes the kernel side more expensive is noticed immediately.
 
 use super::{innocent, report::Row, speed};
 
-/// Kernel that the figures are for, and its release.
+/// The kernel of the figures, and its release.
 pub(crate) const LABEL: &str = "7.3";
 pub(crate) const KERNEL: &str = "7.3.4+deb13-amd64";
 
-/// Share of a figure that it may be off: what differs between builds of the same sources.
+/// Tolerance: the difference between builds of the same sources, as a share of a figure.
 const MARGIN: f64 = 0.05;
 
 /// Case, and instructions added to a pair.
@@ -21,11 +21,12 @@ const ADDED: [(&str, f64); 7] = [
     ("armed", 893.0),
 ];
 
-/// Case, peer that does as much, and the most that the case may add as a multiple of what the peer adds in the same run.
+/// Case, peer that does the same work, and the maximum that the case may add as a multiple of the peer's
+/// figure in the same run.
 const PEERS: [(&str, &str, f64); 1] = [("stacks-3", "bpftrace-stacks-3", 1.2)];
 
-/// Names of the cases that something is expected of: a figure, or that nothing is lost. What innocent reads cost takes too long to be
-/// measured each time.
+/// Names of the cases with an expectation: a figure, or no lost event. The cost of innocent reads takes too
+/// long to measure each time.
 pub(crate) fn cases() -> Vec<String> {
     let figures = ADDED.iter().map(|(case, _)| *case);
     let speeds = speed::CASES.iter().map(|(case, _)| *case);
@@ -33,12 +34,12 @@ pub(crate) fn cases() -> Vec<String> {
     figures.chain(peers).chain(speeds).map(str::to_owned).collect()
 }
 
-/// What is not as expected, in sentences.
+/// Deviations from the expectations, in sentences.
 pub(crate) fn deviations(rows: &[Row]) -> Vec<String> {
-    let of_case = |case| rows.iter().find(|row| row.case == case).and_then(|row| row.added);
+    let added_by = |case| rows.iter().find(|row| row.case == case).and_then(|row| row.added);
     let mut found = Vec::new();
     for (case, expected) in ADDED {
-        match of_case(case) {
+        match added_by(case) {
             None => found.push(format!("{case} was not measured")),
             Some(added) if (added - expected).abs() > expected * MARGIN => {
                 let trend = if added > expected { "more" } else { "less" };
@@ -50,8 +51,8 @@ pub(crate) fn deviations(rows: &[Row]) -> Vec<String> {
         }
     }
     for (case, peer, limit) in PEERS {
-        // Not every machine has the peer.
-        if let Some((added, of_peer)) = of_case(case).zip(of_case(peer))
+        // Not every host has the peer.
+        if let Some((added, of_peer)) = added_by(case).zip(added_by(peer))
             && added > of_peer * limit
         {
             found.push(format!("{case} adds {added:.0} instructions to a pair, {peer} {of_peer:.0}"));
@@ -59,8 +60,8 @@ pub(crate) fn deviations(rows: &[Row]) -> Vec<String> {
     }
     for (case, _) in innocent::CASES {
         let measured = rows.iter().find(|row| row.case == case).and_then(|row| row.innocent);
-        let why = measured.map(|innocent| innocent.deviations()).unwrap_or_default();
-        found.extend(why.iter().map(|why| format!("{case}: {why}")));
+        let reasons = measured.map(|innocent| innocent.deviations()).unwrap_or_default();
+        found.extend(reasons.iter().map(|reason| format!("{case}: {reason}")));
     }
     let is_peer = |row: &Row| PEERS.iter().any(|(_, peer, _)| *peer == row.case);
     let lost = rows.iter().filter(|row| row.lost > 0 && !is_peer(row));
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_does_it_with_less_is_told() {
+    fn reports_a_cheaper_peer() {
         let mut rows = rows(|_, added| added);
         let measured = Measured { instructions_per_pair: Some(478.0 + 4000.0), ..Measured::default() };
         rows.push(Row::new("bpftrace-stacks-3", KERNEL, measured, Some(&rows[0])));
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn innocent_reads_that_take_more_are_told() {
+    fn reports_expensive_innocent_reads() {
         let mut rows = rows(|_, added| added);
         let last = rows.len() - 1;
         rows[last].innocent =
@@ -112,15 +113,18 @@ mod tests {
     }
 
     #[test]
-    fn a_margin_is_left() {
+    fn accepts_figures_within_the_margin() {
         assert_eq!(deviations(&rows(|_, added| added * 1.04)), Vec::<String>::new());
         assert_eq!(deviations(&rows(|_, added| added * 0.96)), Vec::<String>::new());
     }
 
     #[test]
-    fn more_is_told_and_less_too() {
-        let dearer = rows(|case, added| if case == "fentry" { added + 50.0 } else { added });
-        assert_eq!(deviations(&dearer), ["fentry adds 943 instructions to a pair, over 5 % more than 893"]);
+    fn reports_deviations_in_both_directions() {
+        let expensive = rows(|case, added| if case == "fentry" { added + 50.0 } else { added });
+        assert_eq!(
+            deviations(&expensive),
+            ["fentry adds 943 instructions to a pair, over 5 % more than 893"]
+        );
         let cheaper = rows(|case, added| if case == "kprobe" { 1000.0 } else { added });
         assert_eq!(
             deviations(&cheaper),
@@ -129,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_case_that_is_missing_and_a_loss_are_told() {
+    fn reports_missing_cases_and_losses() {
         let mut rows = rows(|_, added| added);
         rows.retain(|row| row.case != "armed");
         let lossy = Measured {

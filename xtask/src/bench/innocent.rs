@@ -1,6 +1,6 @@
-//! Innocent I/O: reads from a drive that has no p2p memory, past the page cache. What they take while nothing is attached, while the
-//! tracer is, while its armed hooks are, which sit on the functions that each read goes through, and while empty programs are attached to the same
-//! functions.
+//! Innocent I/O: reads from a drive without p2p memory, past the page cache. Their cost with nothing
+//! attached, with the tracer attached, with its armed hooks, which sit on the functions that each read calls,
+//! and with empty programs on the same functions.
 
 use anyhow::{Context as _, Result, ensure};
 use p2p_trace_probe::hook_table::{Point, Row};
@@ -13,25 +13,25 @@ use crate::guest::{Nvme, Slot};
 use crate::scenarios::processors;
 use crate::scenarios::product::HookState;
 
-/// The cases: with the CPUs that there are, and with as many possible ones.
+/// The cases: with the existing CPUs only, and with this number of possible ones.
 pub(super) const CASES: [(&str, Option<u32>); 2] = [("innocent", None), ("innocent-1024", Some(1024))];
-/// Reads.
+/// Number of reads.
 const READS: u64 = 100_000;
-/// Bytes of what blocks the unbind that arms.
+/// Bytes that block the unbind that arms the hooks.
 const SIZE: u64 = 4096;
-/// Most that reads may take while the tracer is attached, as a multiple of what they take otherwise.
+/// Maximum cost of reads with the tracer attached, as a multiple of their cost without it.
 const TRACED: f64 = 1.005;
-/// Most that they may take while armed hooks are attached, as a multiple of what they take with empty programs.
+/// Maximum cost of reads with armed hooks attached, as a multiple of their cost with empty programs.
 const ARMED: f64 = 1.1;
-/// Where the drive is plugged in, and its address.
+/// The drive's slot, and its address.
 const PLACE: Slot = Slot::Root(0x11);
 const ADDRESS: &str = "0000:00:11.0";
-/// How long an answer takes: longer than a task takes to go to sleep, which costs what it costs. One that came before, as fast drives'
-/// answers do when the host has time, would make of each read something else.
+/// Latency of an answer: longer than a task takes to go to sleep, which has a constant cost. An earlier
+/// answer, as of a fast drive on an idle host, would change the cost of a read.
 const LATENCY_NS: u64 = 100_000;
-/// What the tracer writes.
+/// The tracer's output.
 const FILE: &str = "/run/innocent.ndjson";
-/// The functions of the armed hooks.
+/// The list of the armed hooks' functions.
 const LIST: &str = "/run/innocent.list";
 
 /// The drive.
@@ -39,34 +39,35 @@ pub(super) fn drive() -> Nvme {
     Nvme::new("innocent", PLACE).with_latency(LATENCY_NS)
 }
 
-/// Instructions that the reading task takes for a read.
+/// Instructions of the reading task per read.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Innocent {
-    /// Nothing is attached.
+    /// With nothing attached.
     pub(super) untraced: f64,
-    /// The tracer is.
+    /// With the tracer attached.
     pub(super) traced: f64,
-    /// So are its armed hooks.
+    /// With the armed hooks attached as well.
     pub(super) armed: f64,
-    /// Empty programs on the functions of the armed hooks.
+    /// With empty programs on the functions of the armed hooks.
     pub(super) empty: f64,
 }
 
 impl BenchLab {
-    /// Reads, and reads again.
+    /// Measures the reads in all four states.
     ///
     /// # Errors
     ///
-    /// The tracer does not do what it should.
+    /// The tracer fails, or a hook is not attached.
     pub(super) fn innocent(&mut self, possible: Option<u32>) -> Result<Measured> {
         self.lab.guest.extend(LIMIT);
-        // The unbind that arms stands still for longer than the kernel likes.
+        // The unbind that arms the hooks is blocked for longer than the kernel's hung-task timeout.
         self.lab.guest.check("echo 0 > /proc/sys/kernel/hung_task_timeout_secs")?;
         self.lab.load_driver()?;
         let folder = format!("/sys/bus/pci/devices/{ADDRESS}/nvme");
         self.lab.wait_for(&format!("ls -d {folder}/nvme*/nvme*n1"))?;
         let disk = self.lab.guest.check(&format!("basename $(ls -d {folder}/nvme*/nvme*n1)"))?.concat();
-        // With one queue its requests would be sorted, and sent by a thread of the kernel: not in the time of who reads.
+        // With one queue, a scheduler would sort the requests, and a kernel thread would send them: their
+        // cost would not be part of the reading task's.
         self.lab.guest.check(&format!("echo none > /sys/block/{disk}/queue/scheduler"))?;
         let innocent = match possible {
             None => self.background(&disk),
@@ -108,21 +109,25 @@ impl BenchLab {
         Ok(Innocent { untraced, traced, armed, empty })
     }
 
-    /// Instructions for a read, the median.
+    /// The median of the instructions per read.
     fn reads(&mut self, disk: &str) -> Result<f64> {
-        let said = self.lab.guest.check(&format!("p2pread /dev/{disk} {READS}"))?.concat();
-        said.parse().with_context(|| format!("p2pread said: {said}"))
+        let output = self.lab.guest.check(&format!("p2pread /dev/{disk} {READS}"))?.concat();
+        output.parse().with_context(|| format!("unexpected output of p2pread: {output}"))
     }
 
-    /// Where the tracer's armed hooks go, a line for each.
+    /// The functions of the tracer's armed hooks, a line for each.
     fn armed_functions(&mut self) -> Result<Vec<String>> {
         let first = self.lab.guest.check(&format!("head -n 1 {FILE}"))?;
         let status = status(&first.concat())?;
         let mut functions = Vec::new();
         for hook in status.hooks.iter().filter(|hook| hook.state == HookState::Armed) {
             let row = Row::of(hook.hook).context("a hook is in no table")?;
-            ensure!(row.can_be_armed() && row.point == Point::Entry, "{} is no armed hook", hook.hook.name());
-            let function = hook.function.as_deref().context("a hook is armed nowhere")?;
+            ensure!(
+                row.can_be_armed() && row.point == Point::Entry,
+                "{} is not an armed hook",
+                hook.hook.name()
+            );
+            let function = hook.function.as_deref().context("an armed hook has no function")?;
             functions.push(format!("fentry {function}"));
         }
         ensure!(!functions.is_empty(), "no hook is armed");
@@ -131,7 +136,7 @@ impl BenchLab {
 }
 
 impl Innocent {
-    /// In one line.
+    /// The figures in one line.
     pub(super) fn sentence(&self) -> String {
         let Self { untraced, traced, armed, empty } = self;
         format!(
@@ -142,7 +147,7 @@ impl Innocent {
         )
     }
 
-    /// What exceeds its limit, in sentences.
+    /// Figures above their limit, in sentences.
     pub(super) fn deviations(&self) -> Vec<String> {
         let Self { untraced, traced, armed, empty } = *self;
         let mut found = Vec::new();
@@ -165,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_limit_is_watched() {
+    fn checks_each_limit() {
         let within = Innocent { untraced: 1000.0, traced: 1004.9, armed: 1650.0, empty: 1501.0 };
         assert_eq!(within.deviations(), Vec::<String>::new());
         let traced = Innocent { traced: 1005.1, ..within };

@@ -21,9 +21,9 @@ pub(super) const PAIRS: u64 = 20_000;
 const PASSES: usize = 3;
 /// Bytes of one allocation.
 const SIZE: u64 = 4096;
-/// What keeps the boot's own work and the choice of a clock out of the figures.
+/// Keeps the boot's own work and the choice of a clock out of the figures.
 const KERNEL_ARGS: [&str; 3] = ["clocksource=tsc", "tsc=reliable", "nokaslr"];
-/// Guest seconds until what a boot leaves to be done is done.
+/// Guest seconds until the work that follows a boot has finished.
 const SETTLE: u32 = 8;
 /// Guest seconds in which a reader catches up with all passes.
 pub(super) const CATCH_UP_S: u64 = 3;
@@ -32,42 +32,42 @@ const MEMORY_MIB: u32 = 1024;
 /// Limit for the whole run.
 pub(super) const LIMIT: Duration = Duration::from_mins(15);
 
-/// What was measured of a case.
+/// Measurements of a case.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Measured {
-    /// Guest instructions per pair, the median of the passes, where nothing else ran meanwhile.
+    /// The median of the guest instructions per pair, if nothing else ran at the same time.
     pub(crate) instructions_per_pair: Option<f64>,
-    /// Events delivered and lost, where there are any.
+    /// Events delivered and lost, if there are any.
     pub(crate) events: Option<Events>,
-    /// What the tracer takes when nothing happens, where that was measured.
+    /// The tracer's cost when idle, if measured.
     pub(crate) at_rest: Option<AtRest>,
-    /// What it takes to attach and to detach, where that was measured.
+    /// The cost of attaching and detaching, if measured.
     pub(crate) start: Option<Start>,
-    /// What innocent I/O takes, where that was measured.
+    /// The cost of innocent I/O, if measured.
     pub(crate) innocent: Option<Innocent>,
-    /// Nanoseconds of CPU (instructions) that the tracer's threads took, by their names, where they were told apart.
+    /// Nanoseconds of CPU (instructions) of the tracer's threads, by their names, if measured per thread.
     pub(crate) threads: Vec<(String, u64)>,
     /// Why it was not measured.
     pub(crate) skipped: Option<String>,
 }
 
-/// What a tracer takes when nothing happens.
+/// The cost of an idle tracer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct AtRest {
-    /// Milliseconds from its start until everything is attached, within some ten.
+    /// Milliseconds from the start until everything is attached, with an error of about ten.
     pub(crate) attach_ms: u64,
-    /// Microseconds of CPU in a second.
+    /// Microseconds of CPU per second.
     pub(crate) idle_us_per_s: u64,
 }
 
-/// What became of a tracer's events.
+/// The tracer's events.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Events {
-    /// Arrived at the reader, or in the buffer of a tracer that has none.
+    /// Events that arrived at the reader, or in the buffer of a tracer without one.
     pub(crate) delivered: u64,
-    /// Did not.
+    /// Events that did not arrive.
     pub(crate) lost: u64,
-    /// Nanoseconds of CPU (instructions) that the reader took for all of them.
+    /// Nanoseconds of CPU (instructions) of the reader for all of them.
     pub(crate) reader_ns: Option<u64>,
 }
 
@@ -79,11 +79,12 @@ pub(crate) struct BenchLab {
 }
 
 impl BenchLab {
-    /// Boots it, with the test module loaded and nothing else going on; `scale` times as large and with as much more time.
+    /// Boots the guest with the test module loaded and no other work; memory and time limit are multiplied by
+    /// `scale`.
     ///
     /// # Errors
     ///
-    /// It does not come up.
+    /// The guest does not boot.
     pub(super) fn start(kernel: &GuestKernel, initramfs: &[u8], cpus: u8, scale: u32) -> Result<Self> {
         let mut machine = Machine {
             cpus,
@@ -106,11 +107,11 @@ impl BenchLab {
         Ok(Self { lab, storm_pairs: 0 })
     }
 
-    /// Switches the guest off.
+    /// Powers the guest off.
     ///
     /// # Errors
     ///
-    /// It does not, or its kernel complained.
+    /// It does not power off, or its kernel complained.
     pub(crate) fn finish(mut self) -> Result<()> {
         self.lab.unload_module()?;
         self.lab.guest.power_off()
@@ -120,12 +121,12 @@ impl BenchLab {
     ///
     /// # Errors
     ///
-    /// Its tracer does not do what it should.
+    /// Its tracer fails.
     pub(crate) fn measure(&mut self, case: &Case) -> Result<Measured> {
         match case.tracer {
             Tracer::None => self.pairs().map(plain),
-            Tracer::Floor(how) => {
-                let job = self.lab.guest.spawn(&format!("exec p2pfloor {how}"))?;
+            Tracer::Floor(method) => {
+                let job = self.lab.guest.spawn(&format!("exec p2pfloor {method}"))?;
                 self.lab.guest.wait_line(job, "attached")?;
                 let pairs = self.pairs()?;
                 self.lab.guest.signal(job, Signal::KILL)?;
@@ -138,7 +139,7 @@ impl BenchLab {
         }
     }
 
-    /// Takes memory and gives it back, pass by pass: instructions per pair, the median.
+    /// Allocates and frees, pass by pass: the median of the instructions per pair.
     pub(super) fn pairs(&mut self) -> Result<f64> {
         let device = self.lab.card.clone();
         let mut passes = Vec::with_capacity(PASSES);
@@ -156,7 +157,7 @@ impl BenchLab {
         PAIRS * PASSES as u64
     }
 
-    /// Measures with the reader stopped, and then what the reader takes for it.
+    /// Measures with the reader stopped, and then the reader's cost of catching up.
     pub(super) fn with_reader(&mut self, job: Job, name: &str) -> Result<(f64, u64)> {
         self.lab.guest.signal(job, Signal::STOP)?;
         let pairs = self.pairs()?;
@@ -166,12 +167,12 @@ impl BenchLab {
         Ok((pairs, self.cpu_of(name)?.saturating_sub(before)))
     }
 
-    /// Lets a reader take in what has come.
+    /// Lets a reader process the events so far.
     pub(super) fn catch_up(&mut self) -> Result<()> {
         self.lab.guest.check(&format!("sleep {CATCH_UP_S}")).map(drop)
     }
 
-    /// Nanoseconds that all threads of a program have run.
+    /// CPU time of all threads of a program, in nanoseconds.
     pub(super) fn cpu_of(&mut self, name: &str) -> Result<u64> {
         let lines = self.lab.guest.check(&format!("cat /proc/$(pidof {name})/task/*/schedstat"))?;
         let first = |line: &String| line.split(' ').next()?.parse::<u64>().ok();
@@ -181,7 +182,7 @@ impl BenchLab {
     fn ours(&mut self, options: &str) -> Result<Measured> {
         const OUT: &str = "/run/bench.ndjson";
         let options = options.replace("{other}", &self.lab.memory);
-        // Room for every record of all passes, so that the reader can stand still meanwhile.
+        // Room for every record of all passes, so that the reader can be stopped at the same time.
         let command = format!(
             "exec p2p-trace live --json --ring-size 128M --ready-file /run/bench.ready {options} > {OUT}"
         );
@@ -209,7 +210,7 @@ impl BenchLab {
     }
 }
 
-/// Without events.
+/// A measurement without events.
 fn plain(instructions_per_pair: f64) -> Measured {
     Measured { instructions_per_pair: Some(instructions_per_pair), ..Measured::default() }
 }

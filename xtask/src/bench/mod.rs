@@ -1,8 +1,8 @@
-//! `cargo xtask bench`: what tracing costs, beside its peers and the least it can cost.
+//! `cargo xtask bench`: the cost of tracing, compared with other tracers and with the lower bound.
 //!
-//! The guest's clock counts instructions, so that neither the machine nor what else it does changes the figures. They
-//! are instructions, not time: caches, locked instructions and contention cost nothing here. `docs/performance.md` says
-//! what that means.
+//! The guest's clock counts instructions, so that neither the host nor its load changes the figures. They are
+//! instructions, not time: caches, locked instructions and contention cost nothing here.
+//! `docs/performance.md` explains the consequences.
 
 pub(crate) mod case;
 pub(crate) mod expected;
@@ -28,7 +28,7 @@ use case::CASES;
 pub(crate) use lab::BenchLab;
 use report::Row;
 
-/// What to measure.
+/// The cases to measure.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     /// Print JSON instead of the table: an array of one object per case.
@@ -37,16 +37,16 @@ pub(crate) struct Options {
     /// Kernel to measure on: 7.3, 6.12, 6.1, 5.10 or host.
     #[arg(long, value_name = "LABEL", default_value = "7.3")]
     kernel: String,
-    /// Measure this case only (repeatable); `untraced` is always measured.
+    /// Measure only this case (repeatable); `untraced` is always measured.
     #[arg(long, value_name = "NAME")]
     case: Vec<String>,
 }
 
-/// Measures and prints. What is going on is told on standard error.
+/// Measures and prints the figures. Progress goes to standard error.
 ///
 /// # Errors
 ///
-/// Something the guest needs cannot be had, a case is not known, or a tracer does not do what it should.
+/// A prerequisite of the guest is not available, a case is unknown, or a tracer fails.
 pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
     let plan = Plan { names: &options.case, profile: Profile::Release, pairs: speed::PAIRS, at_rest: true };
     let rows = measure(root, &options.kernel, plan)?;
@@ -58,16 +58,16 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// What to measure of what.
+/// The cases to measure, and how.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan<'a> {
-    /// Names of cases; all of them where there is none.
+    /// Names of cases; all of them if empty.
     pub(crate) names: &'a [String],
-    /// How the programs are compiled: the kernel side, which the figures are about, is the same in each.
+    /// The profile of the programs: the kernel side, which the figures are about, is the same in each.
     pub(crate) profile: Profile,
     /// Pairs that each processor makes at full speed.
     pub(crate) pairs: u64,
-    /// Whether it is of interest what the tracer takes when nothing happens.
+    /// Whether to measure the cost of an idle tracer.
     pub(crate) at_rest: bool,
 }
 
@@ -81,7 +81,7 @@ pub(crate) fn measure(root: &Path, label: &str, plan: Plan<'_>) -> Result<Vec<Ro
     for name in names {
         ensure!(
             all().any(|case| case == name),
-            "there is no case {name}: there are {}",
+            "unknown case {name}; known cases: {}",
             all().collect::<Vec<_>>().join(", ")
         );
     }
@@ -92,7 +92,7 @@ pub(crate) fn measure(root: &Path, label: &str, plan: Plan<'_>) -> Result<Vec<Ro
         .found
         .into_iter()
         .next()
-        .with_context(|| format!("there is no kernel {label}: {}", reason.unwrap_or_default()))?;
+        .with_context(|| format!("kernel {label} is not available: {}", reason.unwrap_or_default()))?;
     let programs = programs::build(root, plan.profile)?;
     let module = kmodule::build(root, &kernel)?
         .with_context(|| format!("the test module cannot be built for {}", kernel.release))?;
@@ -127,8 +127,8 @@ pub(crate) fn measure(root: &Path, label: &str, plan: Plan<'_>) -> Result<Vec<Ro
     {
         return Ok(rows);
     }
-    eprintln!("booting it again, with {} processors …", speed::CPUS);
-    // Half of it can be files, and `live` writes some 400 bytes for an event.
+    eprintln!("booting again, with {} processors …", speed::CPUS);
+    // Half of the memory can hold files, and `live` writes about 400 bytes per event.
     let scale = u32::try_from(plan.pairs.div_ceil(speed::PAIRS))?;
     let mut lab = BenchLab::start(&kernel, &initramfs, speed::CPUS, scale)?;
     rows.extend(starts(&mut lab, speed::CPUS, is_named, &kernel.release)?);
@@ -142,7 +142,7 @@ pub(crate) fn measure(root: &Path, label: &str, plan: Plan<'_>) -> Result<Vec<Ro
     Ok(rows)
 }
 
-/// How it starts on a guest of so many processors, where that was asked for.
+/// Measures the requested starts on a guest with this number of processors.
 fn starts(lab: &mut BenchLab, cpus: u8, is_named: impl Fn(&str) -> bool, release: &str) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (name, _) in start::CASES.iter().filter(|(name, of)| *of == cpus && is_named(name)) {
@@ -154,7 +154,7 @@ fn starts(lab: &mut BenchLab, cpus: u8, is_named: impl Fn(&str) -> bool, release
     Ok(rows)
 }
 
-/// Measures on the kernel that there are figures for, and says whether everything is as expected.
+/// Measures on the kernel of the figures, and returns whether everything is as expected.
 ///
 /// # Errors
 ///
@@ -163,7 +163,7 @@ pub(crate) fn cost(root: &Path, plan: Plan<'_>) -> Result<Outcome> {
     let selection = kernels::select(root, &[expected::LABEL]);
     let release = selection.found.first().map(|kernel| kernel.release.as_str());
     if release != Some(expected::KERNEL) {
-        let reason = format!("there are figures for Linux {} only", expected::KERNEL);
+        let reason = format!("figures exist only for Linux {}", expected::KERNEL);
         println!("{reason}");
         return Ok(Outcome::Skipped(reason));
     }

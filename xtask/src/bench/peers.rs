@@ -1,4 +1,4 @@
-//! The peers: the kernel's own kprobe events, and bpftrace.
+//! The other tracers: the kernel's own kprobe events, and bpftrace.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use crate::guest::HOST_TAG;
 
 const TRACING: &str = "/sys/kernel/tracing";
 
-/// Probes on the entry and the return of the one function and the entry of the other, with arguments and result, into
-/// a buffer that nobody reads.
+/// Probes on the entry and the return of one function and on the entry of the other, with arguments and
+/// result, into a buffer without a reader.
 pub(super) fn ftrace(bench: &mut BenchLab) -> Result<Measured> {
     let guest = &mut bench.lab.guest;
     guest.check(&format!(
@@ -49,10 +49,11 @@ fn skipped(reason: String) -> Measured {
     Measured { skipped: Some(reason), ..Measured::default() }
 }
 
-/// Pages of its buffer: room for all events without stacks.
+/// Pages of bpftrace's buffer: room for all events without stacks.
 const PAGES: u32 = 8192;
 
-/// What bpftrace is asked for: what our default event has, but for the caller, and a stack of so many frames for each allocation.
+/// bpftrace's script: the fields of our default event except for the caller, and a stack with this number of
+/// frames for each allocation.
 fn script(frames: u8) -> String {
     let (form, stack) = match frames {
         0 => (String::new(), String::new()),
@@ -66,11 +67,11 @@ fn script(frames: u8) -> String {
     )
 }
 
-/// This machine's bpftrace, run in the guest out of this machine's own files.
+/// The host's bpftrace, run in the guest from the host's own files.
 pub(super) fn bpftrace(bench: &mut BenchLab, frames: u8) -> Result<Measured> {
     const OUT: &str = "/run/bpftrace.out";
     if !std::path::Path::new("/usr/bin/bpftrace").exists() {
-        return Ok(skipped("bpftrace is not installed on this machine".to_owned()));
+        return Ok(skipped("bpftrace is not installed on the host".to_owned()));
     }
     let guest = &mut bench.lab.guest;
     let mounted = guest.run(&format!(
@@ -81,27 +82,24 @@ pub(super) fn bpftrace(bench: &mut BenchLab, frames: u8) -> Result<Measured> {
          [ -x /host/usr/bin/bpftrace ]"
     ))?;
     if mounted.code != 0 {
-        return Ok(skipped(format!(
-            "this kernel cannot mount this machine's files over 9p: {}",
-            mounted.text()
-        )));
+        return Ok(skipped(format!("this kernel cannot mount the host's files over 9p: {}", mounted.text())));
     }
     let job = guest.spawn(&format!(
         "exec chroot /host /usr/bin/env BPFTRACE_PERF_RB_PAGES={} /usr/bin/bpftrace -o {OUT} -e '{}'",
         if frames == 0 { PAGES } else { 2 * PAGES },
         script(frames)
     ))?;
-    // What a trampoline is attached to stands here.
+    // This file lists the functions with an attached trampoline.
     let attached = format!("grep -q ^pci_free_p2pmem {TRACING}/enabled_functions");
     while guest.run(&attached)?.code != 0 {
         if let Some(output) = guest.wait_within(job, Duration::from_millis(500))? {
-            return Ok(skipped(format!("bpftrace ended with {}: {}", output.code, output.text())));
+            return Ok(skipped(format!("bpftrace exited with {}: {}", output.code, output.text())));
         }
     }
     guest.check("sleep 1")?;
     let (instructions_per_pair, reader) = bench.with_reader(job, "bpftrace")?;
     let guest = &mut bench.lab.guest;
-    // It does not always take the first interrupt.
+    // bpftrace does not always react to the first interrupt.
     for _ in 0..20 {
         guest.signal(job, Signal::INT)?;
         if guest.wait_within(job, Duration::from_secs(1))?.is_some() {

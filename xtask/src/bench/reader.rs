@@ -1,5 +1,5 @@
-//! What the tracer itself takes for an event: one processor, the tracer stands still while memory is taken and given back, and
-//! catches up when nothing happens any more, so that the processor works for nobody else.
+//! The tracer's own cost per event: on one processor, the tracer is stopped during allocations and frees, and
+//! catches up afterwards, so that the processor does no other work.
 
 use std::collections::BTreeMap;
 
@@ -8,30 +8,30 @@ use anyhow::{Context as _, Result};
 use super::lab::{BenchLab, Events, Measured};
 use super::watch::{Watched, Watcher};
 
-/// Pairs that are caught up with: two events each.
+/// Pairs to catch up with: two events each.
 const PAIRS: u64 = 200_000;
 /// Bytes of one allocation.
 const SIZE: u64 = 4096;
 /// Room for every record.
 const ROOM: &str = "--ring-size 128M";
-/// The tracer has caught up when it takes less than this in a second.
+/// The tracer has caught up when it uses less than this per second.
 const RESTING_NS: u64 = 20_000_000;
-/// The thread that draws the dashboard: its work goes by time and not by events.
+/// The thread that draws the dashboard: its work depends on time and not on events.
 const DRAWING: &str = "drawing";
 
-/// What catches up, by the names of the cases.
+/// The ways to watch, by the names of their cases.
 pub(super) const CASES: [(&str, Watcher); 3] =
     [("reader-record", Watcher::Record), ("reader-live", Watcher::Live), ("reader-top", Watcher::Top)];
 
 impl BenchLab {
-    /// What it takes to catch up.
+    /// Measures the cost of catching up.
     ///
     /// # Errors
     ///
-    /// It does not do what it should.
+    /// The tracer fails.
     pub(super) fn catching_up(&mut self, watcher: Watcher) -> Result<Measured> {
         let Watched { delivered, lost, measured: threads } = self.watched(watcher, ROOM, Self::caught_up)?;
-        // Frames of a screen are counted apart.
+        // Drawing is counted separately.
         let reader_ns = threads.iter().filter(|(name, _)| *name != DRAWING).map(|(_, ns)| ns).sum();
         Ok(Measured {
             events: Some(Events { delivered, lost, reader_ns: Some(reader_ns) }),
@@ -40,7 +40,8 @@ impl BenchLab {
         })
     }
 
-    /// Has it stand still while everything happens; gives what its threads took from then on until they had nothing to do.
+    /// Stops the tracer during the load; returns the CPU time of its threads from then on until they are
+    /// idle.
     fn caught_up(&mut self) -> Result<BTreeMap<String, u64>> {
         self.lab.guest.check("kill -STOP $(pidof p2p-trace)")?;
         let card = self.lab.card.clone();
@@ -51,8 +52,8 @@ impl BenchLab {
         loop {
             self.catch_up()?;
             let now = self.threads()?;
-            let allocated = |threads: &BTreeMap<String, u64>| threads.values().sum::<u64>();
-            if allocated(&now).saturating_sub(allocated(&reached)) < RESTING_NS * super::lab::CATCH_UP_S {
+            let total = |threads: &BTreeMap<String, u64>| threads.values().sum::<u64>();
+            if total(&now).saturating_sub(total(&reached)) < RESTING_NS * super::lab::CATCH_UP_S {
                 let since = |(name, ns): (String, u64)| {
                     let before = before.get(&name).copied().unwrap_or_default();
                     (name, ns.saturating_sub(before))
@@ -63,7 +64,7 @@ impl BenchLab {
         }
     }
 
-    /// Nanoseconds that the threads of the tracer have run, by their names.
+    /// CPU time of the tracer's threads in nanoseconds, by their names.
     fn threads(&mut self) -> Result<BTreeMap<String, u64>> {
         let lines = self.lab.guest.check(
             "cd /proc/$(pidof p2p-trace)/task && for task in *; do echo $(cat $task/schedstat $task/comm); done",

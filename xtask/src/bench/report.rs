@@ -10,37 +10,37 @@ use super::innocent::Innocent;
 use super::lab::{AtRest, Measured};
 use super::start::Start;
 
-/// One case, measured.
+/// The measurements of one case.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Row {
-    /// Its name.
+    /// The case's name.
     pub(crate) case: &'static str,
     /// Release of the kernel.
     kernel: String,
-    /// Guest instructions per pair of `pci_alloc_p2pmem` and `pci_free_p2pmem`; absent where the case was skipped, and where the
-    /// reader ran meanwhile.
+    /// Guest instructions per pair of `pci_alloc_p2pmem` and `pci_free_p2pmem`; absent if the case was
+    /// skipped, or if the reader ran at the same time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) instructions_per_pair: Option<f64>,
-    /// The same, over the untraced pair.
+    /// The difference from the untraced pair.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) added: Option<f64>,
-    /// Events that arrived; 0 where there are none.
+    /// Events that arrived; 0 if there are none.
     pub(crate) delivered: u64,
-    /// Events that did not.
+    /// Events that did not arrive.
     pub(crate) lost: u64,
-    /// Nanoseconds of CPU that the reader took per event delivered.
+    /// Nanoseconds of the reader's CPU time per delivered event.
     #[serde(skip_serializing_if = "Option::is_none")]
     reader_ns_per_event: Option<f64>,
-    /// The same by the names of the tracer's threads, where they were told apart.
+    /// The same by the names of the tracer's threads, if measured per thread.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     thread_ns_per_event: BTreeMap<String, f64>,
-    /// What the tracer takes when nothing happens.
+    /// The cost of an idle tracer.
     #[serde(flatten)]
     at_rest: Option<AtRest>,
-    /// What it takes to attach and to detach.
+    /// The cost of attaching and detaching.
     #[serde(skip_serializing_if = "Option::is_none")]
     start: Option<Start>,
-    /// What innocent I/O takes.
+    /// The cost of innocent I/O.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) innocent: Option<Innocent>,
     /// Why it was not measured.
@@ -49,7 +49,7 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// A case beside the untraced one.
+    /// A case, compared with the untraced one.
     pub(super) fn new(case: &'static str, kernel: &str, measured: Measured, untraced: Option<&Self>) -> Self {
         let pair = measured.instructions_per_pair.map(rounded);
         let base = untraced.and_then(|row| row.instructions_per_pair);
@@ -75,12 +75,12 @@ impl Row {
         }
     }
 
-    /// Nothing that could be delivered happens in it.
+    /// Whether the case has no events to deliver.
     fn is_without_events(&self) -> bool {
         self.case == case::UNTRACED || self.case.starts_with("floor-")
     }
 
-    /// What is told once it is measured.
+    /// The line that is printed after the measurement.
     pub(super) fn progress(&self) -> String {
         if let Some(start) = self.start {
             return start.sentence();
@@ -99,7 +99,7 @@ impl Row {
         }
     }
 
-    /// What each thread took per event.
+    /// Each thread's cost per event.
     fn by_thread(&self) -> Option<String> {
         let threads = self.thread_ns_per_event.iter();
         let threads: Vec<_> = threads.map(|(name, ns)| format!("{name} {ns:.0}")).collect();
@@ -116,7 +116,7 @@ pub(super) fn json(rows: &[Row]) -> Result<String> {
     Ok(serde_json::to_string_pretty(rows)?)
 }
 
-/// A table in Markdown, which is readable as it is.
+/// A Markdown table, which is also readable as plain text.
 pub(super) fn table(rows: &[Row]) -> String {
     let kernel = rows.first().map_or("", |row| &row.kernel);
     let mut lines = vec![
@@ -142,7 +142,7 @@ pub(super) fn table(rows: &[Row]) -> String {
         if let Some(AtRest { attach_ms, idle_us_per_s }) = row.at_rest {
             lines.push(String::new());
             lines.push(format!(
-                "{}: attached {attach_ms} ms after the start; {idle_us_per_s} µs of CPU a second while nothing happens.",
+                "{}: attached {attach_ms} ms after the start; {idle_us_per_s} µs of CPU per second when idle.",
                 row.case
             ));
         }
@@ -163,7 +163,7 @@ pub(super) fn table(rows: &[Row]) -> String {
     lines.join("\n")
 }
 
-/// A row of it.
+/// A row of the table.
 fn line(row: &Row) -> String {
     const NONE: &str = "–";
     let number = |value: Option<f64>| value.map_or_else(|| NONE.to_owned(), |value| format!("{value:.0}"));
@@ -195,21 +195,21 @@ mod tests {
         let untraced = Row::new("untraced", "7.3.4", measured(476.0, None), None);
         let events = Events { delivered: 1000, lost: 2, reader_ns: Some(500_000) };
         let fentry = Row::new("fentry", "7.3.4", measured(1376.0, Some(events)), Some(&untraced));
-        let skipped = Measured { skipped: Some("it is not here".to_owned()), ..Measured::default() };
+        let skipped = Measured { skipped: Some("not installed".to_owned()), ..Measured::default() };
         let bpftrace = Row::new("bpftrace", "7.3.4", skipped, Some(&untraced));
         vec![untraced, fentry, bpftrace]
     }
 
     #[test]
-    fn the_table_has_a_row_for_each_case() {
+    fn table_has_a_row_per_case() {
         let table = table(&rows());
         assert!(table.contains("| untraced | 476 | – | – | – | – |"), "{table}");
         assert!(table.contains("| fentry | 1376 | +900 | 1000 | 2 | 500 |"), "{table}");
-        assert!(table.ends_with("bpftrace was skipped: it is not here.\n"), "{table}");
+        assert!(table.ends_with("bpftrace was skipped: not installed.\n"), "{table}");
     }
 
     #[test]
-    fn the_json_has_what_scripts_read() {
+    fn json_has_the_documented_members() {
         let json: serde_json::Value = serde_json::from_str(&json(&rows()).unwrap()).unwrap();
         assert_eq!(json[1]["case"], "fentry");
         assert_eq!(json[1]["kernel"], "7.3.4");

@@ -1,5 +1,5 @@
-//! Two processors take memory and give it back as fast as they can, and whoever watches has to share them: what each way to
-//! watch loses, with default options, and what it takes per event.
+//! Two processors allocate and free at full speed, and the watcher has to share them: the losses of each way
+//! to watch, with default options, and its cost per event.
 
 use anyhow::{Result, bail, ensure};
 
@@ -7,26 +7,26 @@ use super::Plan;
 use super::lab::{AtRest, BenchLab, Events, Measured};
 use super::watch::{Watched, Watcher};
 
-/// Pairs that each processor makes where nothing else is asked for.
+/// Pairs per processor unless the plan has another number.
 pub(crate) const PAIRS: u64 = 100_000;
 /// Processors.
 pub(super) const CPUS: u8 = 2;
 /// Bytes of one allocation.
 const SIZE: u64 = 4096;
-/// Seconds until it has nothing to do any more.
+/// Seconds until the tracer is idle.
 const SETTLED: u64 = 3;
-/// Seconds in which it has nothing to do.
+/// Seconds of the idle measurement.
 const RESTING: u64 = 10;
-/// All of them, by the names of their cases.
+/// The ways to watch, by the names of their cases.
 pub(crate) const CASES: [(&str, Watcher); 3] =
     [("speed-live", Watcher::Live), ("speed-record", Watcher::Record), ("speed-top", Watcher::Top)];
 
 impl BenchLab {
-    /// What the watcher makes of it.
+    /// Measures a watcher under full load.
     ///
     /// # Errors
     ///
-    /// It does not do what it should.
+    /// The watcher fails.
     pub(super) fn at_full_speed(&mut self, watcher: Watcher, plan: Plan<'_>) -> Result<Measured> {
         self.storm_pairs = plan.pairs;
         let at_rest = match watcher {
@@ -34,17 +34,17 @@ impl BenchLab {
             _ => None,
         };
         let Watched { delivered, lost, measured: reader_ns } = self.watched(watcher, "", Self::storm)?;
-        // Everything that was done has become an event, delivered or lost.
+        // Every call has become an event, delivered or lost.
         let all = 2 * self.storm_pairs * u64::from(CPUS);
         ensure!(
             delivered + lost >= all,
-            "{delivered} events were delivered and {lost} lost, of at least {all}"
+            "{delivered} events were delivered and {lost} lost, but there were at least {all}"
         );
         let events = Events { delivered, lost, reader_ns: Some(reader_ns) };
         Ok(Measured { events: Some(events), at_rest, ..Measured::default() })
     }
 
-    /// Milliseconds from the start of the tracer until everything is attached, within some ten.
+    /// Milliseconds from the start of the tracer until everything is attached, with an error of about ten.
     fn attached_after(&mut self) -> Result<u64> {
         const READY: &str = "/run/speed.ready";
         let lines = self.lab.guest.check(&format!(
@@ -54,11 +54,11 @@ impl BenchLab {
         let times: Vec<f64> = lines.iter().filter_map(|line| line.split(' ').next()?.parse().ok()).collect();
         match times[..] {
             [before, after] => Ok(((after - before) * 1000.0).round() as u64),
-            _ => bail!("the guest does not tell the time: {}", lines.join(" ")),
+            _ => bail!("the guest's uptime cannot be read: {}", lines.join(" ")),
         }
     }
 
-    /// What it takes when nothing happens.
+    /// Measures the cost of an idle tracer.
     fn at_rest(&mut self) -> Result<AtRest> {
         let attach_ms = self.attached_after()?;
         let job = self.lab.trace_silently("")?;
@@ -70,7 +70,8 @@ impl BenchLab {
         Ok(AtRest { attach_ms, idle_us_per_s: idle_ns / 1000 / RESTING })
     }
 
-    /// Both processors take and give back at once; gives the nanoseconds that the watcher has run until it has caught up.
+    /// Both processors allocate and free at once; returns the watcher's CPU time in nanoseconds until it has
+    /// caught up.
     fn storm(&mut self) -> Result<u64> {
         let before = self.cpu_of("p2p-trace")?;
         let (card, pairs) = (self.lab.card.clone(), self.storm_pairs);

@@ -1,4 +1,5 @@
-//! What it takes to attach and to detach, beside a loader that attaches as many empty programs to the same functions.
+//! The cost of attaching and detaching, compared with a loader that attaches as many empty programs to the
+//! same functions.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use p2p_trace_probe::hook_table::{Point, Row};
@@ -10,30 +11,30 @@ use crate::scenarios::product::{AttachMethod, HookState};
 
 /// The cases: on one processor, and on two.
 pub(super) const CASES: [(&str, u8); 2] = [("start", 1), ("start-smp", super::speed::CPUS)];
-/// How often each is started; the median counts.
+/// Number of starts of each program; the median counts.
 const RUNS: usize = 3;
-/// Where the functions are listed.
+/// The file that lists the functions.
 const LIST: &str = "/run/start.list";
 
 /// Milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Allocated {
-    /// Of the processor's time, user and system.
+pub(crate) struct Cost {
+    /// Processor time, user and system.
     cpu_ms: u64,
-    /// Of time.
+    /// Elapsed time.
     all_ms: u64,
 }
 
-/// What a program takes that attaches and detaches.
+/// The cost of a program that attaches and detaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Times {
     /// From its start until everything is attached.
-    start: Allocated,
-    /// From SIGINT to its end.
-    stop: Allocated,
+    start: Cost,
+    /// From SIGINT to its exit.
+    stop: Cost,
 }
 
-/// Both of them.
+/// The costs of both programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Start {
     /// Programs attached.
@@ -45,11 +46,11 @@ pub(crate) struct Start {
 }
 
 impl BenchLab {
-    /// Starts and ends both.
+    /// Starts and stops both programs.
     ///
     /// # Errors
     ///
-    /// One of them does not do what it should.
+    /// One of them fails.
     pub(super) fn starts(&mut self) -> Result<Measured> {
         let list = self.attached_functions()?;
         let programs = list.lines().count();
@@ -60,14 +61,14 @@ impl BenchLab {
         Ok(Measured { start: Some(Start { programs, tracer, loader }), ..Measured::default() })
     }
 
-    /// What the tracer attaches where, a line for each program.
+    /// The tracer's attachments, a line for each program.
     fn attached_functions(&mut self) -> Result<String> {
         let out = self.lab.guest.check("p2p-trace live --json --duration 1s | head -n 1")?;
         let status = status(&out.concat())?;
         let attached = status.hooks.iter().filter(|hook| hook.state == HookState::Attached);
         let way = |hook: &p2p_trace_model::accounting::HookStatus| {
             let row = Row::of(hook.hook).context("a hook is in no table")?;
-            let function = hook.function.as_deref().context("a hook is attached nowhere")?;
+            let function = hook.function.as_deref().context("an attached hook has no function")?;
             ensure!(hook.method == Some(AttachMethod::Fentry), "{function} is not attached by fentry");
             let way = match row.point {
                 Point::Entry => "fentry",
@@ -90,19 +91,21 @@ impl BenchLab {
     }
 }
 
-/// Out of microseconds.
+/// Parses microseconds.
 fn times(line: &str) -> Result<Times> {
     let numbers = line.split(' ').map(str::parse::<u64>);
-    let numbers = numbers.collect::<Result<Vec<_>, _>>().with_context(|| format!("it said: {line}"))?;
+    let numbers = numbers
+        .collect::<Result<Vec<_>, _>>()
+        .with_context(|| format!("unexpected output of p2pstart: {line}"))?;
     let [start, start_all, stop, stop_all] = numbers[..] else {
-        bail!("it said: {line}");
+        bail!("unexpected output of p2pstart: {line}");
     };
-    let allocated = |cpu: u64, all: u64| Allocated { cpu_ms: (cpu + 500) / 1000, all_ms: (all + 500) / 1000 };
-    Ok(Times { start: allocated(start, start_all), stop: allocated(stop, stop_all) })
+    let cost = |cpu: u64, all: u64| Cost { cpu_ms: (cpu + 500) / 1000, all_ms: (all + 500) / 1000 };
+    Ok(Times { start: cost(start, start_all), stop: cost(stop, stop_all) })
 }
 
 impl Start {
-    /// In one line.
+    /// The figures in one line.
     pub(super) fn sentence(&self) -> String {
         let Self { programs, tracer, loader } = self;
         format!(
@@ -125,9 +128,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn microseconds_are_read() {
-        let (start, stop) = (Allocated { cpu_ms: 1500, all_ms: 2000 }, Allocated { cpu_ms: 2, all_ms: 0 });
+    fn parses_microseconds() {
+        let (start, stop) = (Cost { cpu_ms: 1500, all_ms: 2000 }, Cost { cpu_ms: 2, all_ms: 0 });
         assert_eq!(times("1500400 1999900 1500 20").unwrap(), Times { start, stop });
-        assert!(times("1 2 3").is_err() && times("p2p-trace does not get ready").is_err());
+        assert!(times("1 2 3").is_err() && times("p2p-trace failed").is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! The ways to watch: started, left to what they should watch, ended, and what came of it.
+//! The ways to watch: starting, stopping, and their results.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::scenarios::product::{CheckReport, HookState, Line, SummaryLine};
 use crate::scenarios::stream::summary;
 use crate::scenarios::{Method, dashboard};
 
-/// How long what came may take to be shown.
+/// How long the events may take to be shown.
 const PATIENCE: Duration = Duration::from_mins(5);
 
 /// A way to watch.
@@ -27,22 +27,22 @@ pub(crate) enum Watcher {
     Top,
 }
 
-/// What came of it.
+/// The results of watching.
 pub(super) struct Watched<T> {
     /// Events that arrived.
     pub(super) delivered: u64,
     /// Events that did not.
     pub(super) lost: u64,
-    /// What was measured meanwhile.
+    /// The measurement.
     pub(super) measured: T,
 }
 
 impl BenchLab {
-    /// Has it watch, with these options, while something is done and measured.
+    /// Runs a watcher with these options during `act`.
     ///
     /// # Errors
     ///
-    /// It does not do what it should.
+    /// The watcher fails.
     pub(super) fn watched<T>(
         &mut self,
         watcher: Watcher,
@@ -66,9 +66,9 @@ impl BenchLab {
                 self.lab.stop_silent(job)?;
                 let first = self.lab.guest.check(&format!("p2p-trace replay --json {FILE} | head -n 1"))?;
                 status(&first.concat())?;
-                let said = self.lab.guest.check(&format!("p2p-trace check --json {FILE}; rm {FILE}*"))?;
-                let checked: CheckReport =
-                    serde_json::from_str(&said.concat()).context("check did not answer")?;
+                let output = self.lab.guest.check(&format!("p2p-trace check --json {FILE}; rm {FILE}*"))?;
+                let checked: CheckReport = serde_json::from_str(&output.concat())
+                    .context("the output of check does not match its schema")?;
                 Ok(Watched { delivered: checked.events, lost: checked.lost, measured })
             }
             Watcher::Top => {
@@ -78,30 +78,32 @@ impl BenchLab {
                 let job = dashboard::start(&mut self.lab, &screen, Method::Fentry, options)?;
                 let measured = act(self)?;
                 screen.keys("q")?;
-                let text = screen.wait_for("what the run came to", PATIENCE, |screen, text| {
-                    !screen.is_allocated() && text.contains(" lost")
+                let text = screen.wait_for("the summary of the run", PATIENCE, |screen, text| {
+                    !screen.is_in_use() && text.contains(" lost")
                 })?;
                 self.end(job, held)?;
-                let (delivered, lost) = left_behind(&text)
-                    .with_context(|| format!("the dashboard does not tell what the run came to:\n{text}"))?;
+                let (delivered, lost) =
+                    last_line(&text).with_context(|| format!("the dashboard prints no summary:\n{text}"))?;
                 Ok(Watched { delivered, lost, measured })
             }
         }
     }
 
-    /// What a file of `live --json` ends with; it is removed.
+    /// The summary at the end of a file of `live --json`; removes the file.
     ///
     /// # Errors
     ///
-    /// It is cut off, or tells of a hook that was refused.
+    /// The file is cut off, or a hook failed to attach.
     pub(super) fn ended(&mut self, file: &str) -> Result<SummaryLine> {
         let lines = self.lab.guest.check(&format!("head -n 1 {file}; tail -n 1 {file}; rm {file}"))?;
-        let [first, last] = lines.as_slice() else { bail!("the tracer said: {}", lines.join(" | ")) };
+        let [first, last] = lines.as_slice() else {
+            bail!("unexpected output of the tracer: {}", lines.join(" | "))
+        };
         status(first)?;
         summary(last)
     }
 
-    /// Waits for the end of the dashboard, and lets go of the terminal.
+    /// Waits until the dashboard exits, and releases the terminal.
     fn end(&mut self, job: Job, held: Job) -> Result<()> {
         self.lab.guest.wait(job)?.success().context("the dashboard failed")?;
         self.lab.guest.signal(held, Signal::KILL)?;
@@ -109,24 +111,24 @@ impl BenchLab {
     }
 }
 
-/// The status that a stream begins with.
+/// The status at the beginning of a stream.
 ///
 /// # Errors
 ///
-/// It does not, or a hook was refused: what is attached then costs less than what should be.
+/// There is none, or a hook failed to attach: the attached rest would cost too little.
 pub(super) fn status(line: &str) -> Result<Status> {
     let Ok(Line::Status(line)) = serde_json::from_str(line) else {
         bail!("p2p-trace did not begin with a status: {line}");
     };
     if let Some(hook) = line.status.hooks.iter().find(|hook| hook.state == HookState::Failed) {
-        let reason = hook.error.as_deref().unwrap_or("for no reason told");
-        bail!("the hook {} was refused: {reason}", hook.hook.name());
+        let reason = hook.error.as_deref().unwrap_or("no reason given");
+        bail!("the hook {} failed to attach: {reason}", hook.hook.name());
     }
     Ok(line.status)
 }
 
-/// Events and losses by the line that the dashboard leaves on the terminal: `400004 events in 4.0 s, 0 lost`.
-fn left_behind(text: &str) -> Option<(u64, u64)> {
+/// Events and losses in the last line of the dashboard: `400004 events in 4.0 s, 0 lost`.
+fn last_line(text: &str) -> Option<(u64, u64)> {
     let line = text.lines().rfind(|line| line.contains(" events in "))?;
     let words: Vec<_> = line.split([' ', ',']).filter(|word| !word.is_empty()).collect();
     let before = |name: &str| {
@@ -141,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hook_that_was_refused_ends_it() {
+    fn rejects_a_failed_hook() {
         let line = |state: &str| {
             let hook = format!(
                 r#"{{"hook":"free","state":"{state}","required":true,"error":"no room","lost_without":""}}"#
@@ -153,16 +155,19 @@ mod tests {
         for state in ["attached", "armed", "absent"] {
             assert_eq!(status(&line(state)).unwrap().hooks.len(), 1, "{state}");
         }
-        assert_eq!(status(&line("failed")).unwrap_err().to_string(), "the hook free was refused: no room");
+        assert_eq!(
+            status(&line("failed")).unwrap_err().to_string(),
+            "the hook free failed to attach: no room"
+        );
         assert!(status("p2p-trace: nothing").is_err());
     }
 
     #[test]
-    fn what_a_run_came_to_is_read_off_the_terminal() {
+    fn parses_the_last_line_of_the_dashboard() {
         let text = "rules for 0000:05:00.0\n  holds          double-free\n400004 events in 4.0 s, 17 lost\n  \
                     pci_free_p2pmem: 200000 hits, 199983 delivered, 17 lost\n";
-        assert_eq!(left_behind(text), Some((400_004, 17)));
-        assert_eq!(left_behind("nothing of it"), None);
-        assert_eq!(left_behind("3 lost"), None);
+        assert_eq!(last_line(text), Some((400_004, 17)));
+        assert_eq!(last_line("no summary"), None);
+        assert_eq!(last_line("3 lost"), None);
     }
 }

@@ -1,5 +1,5 @@
-//! Finds out whether the host's processor can execute guests. That `/dev/kvm` exists proves nothing: inside another
-//! virtual machine a guest may still abort or hang.
+//! Finds out whether the host's processor can execute guests. The existence of `/dev/kvm` proves nothing:
+//! inside another virtual machine a guest may still abort or hang.
 
 use std::fs::{self, OpenOptions};
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::kernels::GuestKernel;
 /// A guest that boots at all boots much faster than this.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Boots the kernel once with KVM, if there is any; whatever goes wrong, software emulation is the answer.
+/// Boots the kernel once with KVM, if it is available; any failure means software emulation.
 pub(crate) fn probe(kernel: &GuestKernel, initramfs: &[u8]) -> Acceleration {
     if OpenOptions::new().read(true).write(true).open(Path::new("/dev/kvm")).is_err() {
         return Acceleration::Tcg;
@@ -29,7 +29,7 @@ pub(crate) fn probe(kernel: &GuestKernel, initramfs: &[u8]) -> Acceleration {
     if Guest::start(boot).and_then(Guest::power_off).is_ok() {
         return Acceleration::Kvm;
     }
-    // Failing is an ordinary answer here: nobody needs the logs.
+    // A failure is an ordinary result, and its logs are not needed.
     drop(fs::remove_dir_all(log_folder(boot.name)));
     Acceleration::Tcg
 }

@@ -1,10 +1,11 @@
-//! What a virtual machine has beside its own: shares of the host's files, and what a dying kernel can write to.
+//! Additional devices of a virtual machine: shares of the host's files, and sinks for the messages of a dying
+//! kernel.
 
 use std::path::Path;
 
 use super::machine::option;
 
-/// Device number of the share of the host's files, out of the way of the drives.
+/// Device number of the share of the host's files; does not conflict with the drives.
 const SHARE: u8 = 0x19;
 /// Device number of the share that dumps are written to.
 const OUT: u8 = 0x1a;
@@ -17,10 +18,10 @@ pub(crate) const HOST_TAG: &str = "host";
 pub(crate) const OUT_TAG: &str = "out";
 /// The error records of the firmware, in the folder of the logs.
 const ERROR_RECORDS: &str = "erst";
-/// What went over the network, there.
+/// The captured network traffic, in the same folder.
 pub(crate) const CAPTURE: &str = "network.pcap";
 
-/// The host's root folder, for reading.
+/// The host's root folder, read-only.
 pub(super) fn host() -> [String; 4] {
     [
         "-fsdev",
@@ -31,7 +32,7 @@ pub(super) fn host() -> [String; 4] {
     .map(str::to_owned)
 }
 
-/// The folder of the logs, for writing.
+/// The folder of the logs, writable.
 pub(super) fn out(log: &Path) -> [String; 4] {
     [
         "-fsdev",
@@ -42,7 +43,7 @@ pub(super) fn out(log: &Path) -> [String; 4] {
     .map(str::to_owned)
 }
 
-/// Error records of the firmware, and a network card whose traffic is kept.
+/// Error records of the firmware, and a network card whose traffic is captured.
 pub(super) fn crash_sinks(log: &Path) -> [String; 10] {
     let file = |name: &str| option(&log.join(name));
     let (records, capture) = (file(ERROR_RECORDS), file(CAPTURE));
@@ -66,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_goes_to_the_folder_of_the_logs() {
+    fn written_files_go_to_the_log_folder() {
         let log = Path::new("/l,m");
         let share = out(log).join(" ");
         assert!(

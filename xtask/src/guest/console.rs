@@ -1,6 +1,6 @@
 //! Reads the console of a guest's kernel.
 
-/// What a kernel writes when something is wrong with it (Linux: kernel/panic.c, lib/bug.c, arch/x86/mm/fault.c).
+/// A kernel's messages about its own errors (Linux: kernel/panic.c, lib/bug.c, arch/x86/mm/fault.c).
 const COMPLAINTS: [&str; 8] = [
     "BUG:",
     "WARNING:",
@@ -12,16 +12,11 @@ const COMPLAINTS: [&str; 8] = [
     "rcu: INFO:",
 ];
 
-/// Lines of a complaint that are shown for each line that is shown when there is none.
+/// An excerpt with a complaint has this many times the lines of one without.
 const MORE: usize = 4;
 
-/// Lines behind a complaint in which its place is looked for.
-const TRACE: usize = 60;
-/// Lines of a place.
-const PLACES: usize = 10;
-
-/// The lines in which the kernel says that something is wrong with it, without those in which one of the `provoked` words
-/// stands. A line that has not been written to its end says nothing yet.
+/// The lines in which the kernel reports an error, except for those that contain one of the `provoked` words.
+/// An incomplete last line is ignored.
 pub(super) fn complaints(console: &str, provoked: &[&str]) -> Vec<String> {
     let (console, _unfinished) = console.rsplit_once('\n').unwrap_or_default();
     lines(console).filter(|line| is_complaint(line, provoked)).collect()
@@ -32,21 +27,21 @@ fn is_complaint(line: &str, provoked: &[&str]) -> bool {
         && !provoked.iter().any(|words| line.contains(words))
 }
 
-/// From the first complaint to the end, if the kernel has died.
+/// The lines from the first complaint to the end, if the kernel has died.
 pub(super) fn death(console: &str) -> Vec<String> {
     if !console.contains("Kernel panic") {
         return Vec::new();
     }
-    let mut begun = false;
+    let mut started = false;
     lines(console)
         .skip_while(|line| {
-            begun |= is_complaint(line, &[]);
-            !begun
+            started |= is_complaint(line, &[]);
+            !started
         })
         .collect()
 }
 
-/// What explains most: the first complaint and what follows, else the last lines.
+/// The most useful lines: the first complaint and those after it, else the last lines.
 pub(super) fn excerpt(console: &str, provoked: &[&str], count: usize) -> Vec<String> {
     let lines: Vec<String> = lines(console).collect();
     let complaint = lines.iter().position(|line| is_complaint(line, provoked));
@@ -57,15 +52,7 @@ pub(super) fn excerpt(console: &str, provoked: &[&str], count: usize) -> Vec<Str
     lines.into_iter().skip(first).take(count).collect()
 }
 
-/// Where the kernel was at its first complaint: the instruction, and the functions that led there.
-pub(super) fn place(console: &str, provoked: &[&str]) -> Vec<String> {
-    let after = lines(console).skip_while(|line| !is_complaint(line, provoked));
-    let is_place = |line: &String| line.contains("RIP:") || line.contains("+0x") && line.contains("/0x");
-    let without_time = |line: String| line.rsplit("] ").next().unwrap_or_default().trim().to_owned();
-    after.take(TRACE).filter(is_place).map(without_time).take(PLACES).collect()
-}
-
-/// Lines without what the firmware and the serial line add.
+/// The non-empty lines, without the serial line's carriage returns.
 fn lines(console: &str) -> impl Iterator<Item = String> + '_ {
     console.lines().map(|line| line.trim_end_matches('\r').to_owned()).filter(|line| !line.is_empty())
 }
@@ -85,20 +72,12 @@ mod tests {
     }
 
     #[test]
-    fn finds_the_place_of_the_first_complaint() {
-        let trace = "[    1.1] RIP: 0010:0x0\r\n[    1.2] Code: 00\r\n[    1.3]  dev_attr_show+0x19/0x40\r\n";
-        let console = format!("[    0.9]  before+0x1/0x2\r\n{CONSOLE}{trace}");
-        assert_eq!(place(&console, &[]), ["RIP: 0010:0x0", "dev_attr_show+0x19/0x40"]);
-        assert!(place(&console, &["mm/x.c"]).is_empty());
-    }
-
-    #[test]
-    fn half_a_line_is_no_complaint_yet() {
+    fn ignores_an_incomplete_line() {
         assert!(complaints("[  1.0] hello\n[  2.0] WARNING: CPU: 0 PID: 1 at ", &["mm/x.c"]).is_empty());
     }
 
     #[test]
-    fn tells_a_death_from_its_first_complaint_on() {
+    fn death_begins_at_the_first_complaint() {
         assert_eq!(death(CONSOLE), Vec::<String>::new());
         let dead = format!("{CONSOLE}[    3.0] Kernel panic - not syncing: x\r\n");
         assert_eq!(death(&dead).len(), 3);
@@ -106,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn shows_the_first_complaint_else_the_end() {
+    fn excerpt_begins_at_the_first_complaint() {
         let shown = excerpt(CONSOLE, &[], 1);
         assert!(shown.len() == 2 && shown[0].contains("WARNING"), "{shown:?}");
         assert_eq!(excerpt(CONSOLE, &["mm/x.c"], 1), ["[    2.0] bye"]);

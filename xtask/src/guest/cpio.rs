@@ -34,15 +34,15 @@ impl Archive {
         self.entry(path, SYMLINK | 0o777, target.as_bytes());
     }
 
-    /// Ends the archive and gives its bytes.
+    /// Ends the archive and returns its bytes.
     pub(crate) fn finish(mut self) -> Vec<u8> {
         self.entries = 0;
         self.entry("TRAILER!!!", 0, b"");
         self.bytes
     }
 
-    /// Header, name and content, each padded to four bytes. Everything belongs to root at time 0, so that the
-    /// same content gives the same archive.
+    /// Writes header, name and content, each padded to four bytes. Everything belongs to root at time 0, so
+    /// that the same content results in the same archive.
     fn entry(&mut self, path: &str, mode: u32, content: &[u8]) {
         let inode = self.entries;
         self.entries += 1;
@@ -72,7 +72,7 @@ impl Archive {
         self.pad();
     }
 
-    /// Fills up to the next multiple of four.
+    /// Pads to the next multiple of four.
     fn pad(&mut self) {
         self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
     }
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn is_unpacked_by_the_usual_program() {
+    fn cpio_unpacks_the_archive() {
         let mut archive = Archive::new();
         archive.directory("bin");
         archive.file("bin/x", 0o755, b"#!/bin/sh\necho ok\n");

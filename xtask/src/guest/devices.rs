@@ -1,35 +1,35 @@
-//! What is plugged into a machine: drives and other cards, and where.
+//! The drives and cards of a machine, and their slots.
 
-/// Device number, on the first bus, of the port that the PCIe switch hangs off.
+/// Device number, on the first bus, of the PCIe switch's port.
 pub(super) const SWITCH: u8 = 0x10;
 
-/// An NVMe drive that holds nothing but zeros.
+/// An NVMe drive that contains only zeros.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Nvme {
     /// Name in QEMU and serial number in the guest.
     pub(crate) id: String,
-    /// Where it is plugged in.
+    /// Its slot.
     pub(crate) slot: Slot,
     /// Size of its controller memory buffer in MiB: the p2p memory. One MiB is too small for Linux to use.
     pub(crate) cmb_mib: Option<u32>,
     /// Upper limit of its speed.
     pub(crate) bytes_per_second: Option<u64>,
-    /// Nanoseconds that it takes for an answer, at least.
+    /// Minimum latency of an answer in nanoseconds.
     pub(crate) latency_ns: Option<u64>,
 }
 
-/// Any other device that is plugged in.
+/// Any other pluggable device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Card {
     /// Name in QEMU.
     pub(crate) id: String,
     /// Model and options, as QEMU's `-device` takes them.
     pub(crate) model: String,
-    /// Where it is plugged in.
+    /// Its slot.
     pub(crate) slot: Slot,
 }
 
-/// Where a device is plugged in.
+/// The slot of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Slot {
     /// On the first bus, at this device number; cannot be unplugged.
@@ -44,21 +44,21 @@ impl Nvme {
         Self { id: id.to_owned(), slot, cmb_mib: None, bytes_per_second: None, latency_ns: None }
     }
 
-    /// With a controller memory buffer of so many MiB.
+    /// With a controller memory buffer of this many MiB.
     #[must_use]
     pub(crate) const fn with_cmb(mut self, mib: u32) -> Self {
         self.cmb_mib = Some(mib);
         self
     }
 
-    /// With a limit of its speed.
+    /// With a speed limit.
     #[must_use]
     pub(crate) const fn with_limit(mut self, bytes_per_second: u64) -> Self {
         self.bytes_per_second = Some(bytes_per_second);
         self
     }
 
-    /// With an answer that takes so long, at least.
+    /// With a minimum latency.
     #[must_use]
     pub(crate) const fn with_latency(mut self, ns: u64) -> Self {
         self.latency_ns = Some(ns);
@@ -73,7 +73,8 @@ impl Nvme {
         format!("nvme,id={id},serial={id},drive=disk-{id},{place}{cmb}")
     }
 
-    /// The block device behind the controller. A node of `-blockdev` survives the unplugging of its controller.
+    /// The block device behind the controller. A node of `-blockdev` survives the unplugging of its
+    /// controller.
     pub(super) fn storage(&self) -> Vec<String> {
         let Self { id, .. } = self;
         let latency = self.latency_ns.map(|ns| format!(",latency-ns={ns}")).unwrap_or_default();
@@ -95,7 +96,7 @@ impl Nvme {
 }
 
 impl Slot {
-    /// The place as options of QEMU's `-device`.
+    /// The slot as options of QEMU's `-device`.
     fn place(self) -> String {
         match self {
             Self::Root(number) => format!("bus=pcie.0,addr={number:#x}"),
@@ -103,8 +104,8 @@ impl Slot {
         }
     }
 
-    /// Device numbers from the first bus down to what is plugged in. Unlike bus numbers they are ours to choose, so that
-    /// the guest's sysfs path of the device follows from them.
+    /// Device numbers from the first bus down to the device. Unlike bus numbers, QEMU's options determine
+    /// them, so that the guest's sysfs path of the device follows from them.
     pub(crate) fn path(self) -> Vec<u8> {
         match self {
             Self::Root(number) => vec![number],

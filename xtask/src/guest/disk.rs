@@ -1,4 +1,4 @@
-//! A disk of a guest that outlives it: a file among the guest's logs, formatted and read on this machine.
+//! A guest's disk that survives the guest: a file next to the guest's logs, formatted and read on the host.
 
 use std::fs::File;
 use std::path::Path;
@@ -11,14 +11,14 @@ use crate::host::{command, packages};
 
 /// Its file.
 pub(crate) const IMAGE: &str = "disk.img";
-/// What the guest calls it.
+/// Its name in the guest.
 pub(crate) const NAME: &str = "/dev/vda";
 /// Device number of its controller.
 const SLOT: u8 = 0x1c;
-/// Exit codes of e2fsck up to this one: there is no error left (`man 8 e2fsck`).
-const MENDED: i32 = 1;
+/// Maximum exit code of e2fsck that means that no error is left (`man 8 e2fsck`).
+const REPAIRED: i32 = 1;
 
-/// Creates it with a file system like that of most machines: ext4 with a journal.
+/// Creates the disk with a file system like that of most machines: ext4 with a journal.
 pub(super) fn create(log: &Path, mib: u64) -> Result<()> {
     packages::ensure(&packages::DISK)?;
     let image = log.join(IMAGE);
@@ -29,7 +29,7 @@ pub(super) fn create(log: &Path, mib: u64) -> Result<()> {
     command::read(&mut format, "formatting the disk of the guest").map(drop)
 }
 
-/// The options of QEMU for it. What the guest's kernel has not written is not in the file; what it has is.
+/// QEMU's options for the disk. The file has exactly what the guest's kernel has written.
 pub(super) fn attached(log: &Path) -> [String; 4] {
     [
         "-blockdev",
@@ -40,24 +40,24 @@ pub(super) fn attached(log: &Path) -> [String; 4] {
     .map(str::to_owned)
 }
 
-/// Takes a file out of an image after a loss of power: first the file system is mended, as at the next start.
+/// Copies a file from an image after a power loss: first repairs the file system, as the next boot would.
 ///
 /// # Errors
 ///
-/// The file system cannot be mended, or does not have the file.
+/// The file system cannot be repaired, or does not have the file.
 pub(crate) fn read(image: &Path, name: &str, to: &Path) -> Result<()> {
-    let mended =
+    let repaired =
         Command::new("e2fsck").args(["-f", "-y"]).arg(image).output().context("cannot run e2fsck")?;
-    let code = mended.status.code();
+    let code = repaired.status.code();
     ensure!(
-        code.is_some_and(|code| code <= MENDED),
-        "e2fsck of {} ended with {code:?}: {}",
+        code.is_some_and(|code| code <= REPAIRED),
+        "e2fsck of {} exited with {code:?}: {}",
         image.display(),
-        String::from_utf8_lossy(&mended.stdout)
+        String::from_utf8_lossy(&repaired.stdout)
     );
     let mut dump = Command::new("debugfs");
     dump.arg("-R").arg(format!("dump {name} {}", to.display())).arg(image);
-    // It ends with 0 whatever happens.
+    // It exits with 0 even on an error.
     command::read(&mut dump, "reading the disk of the guest")?;
     ensure!(to.is_file(), "{} does not have {name}", image.display());
     Ok(())
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_is_not_on_the_disk_is_missed() {
+    fn read_rejects_a_missing_file() {
         let folder = tempfile::tempdir().unwrap();
         create(folder.path(), 8).unwrap();
         let to = folder.path().join("to");

@@ -1,4 +1,4 @@
-//! What a guest is doing when it should have been done: for the report of a failure.
+//! The state of a guest that is stuck, for the report of a failure.
 
 use std::time::Duration;
 
@@ -6,19 +6,20 @@ use anyhow::Result;
 
 use super::session::Guest;
 
-/// Something did not happen in its time. What the guest does instead is worth a look.
+/// An expected event did not happen in time. The guest's state may explain why.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Stuck(pub(crate) String);
 
-/// How long the guest gets to tell.
+/// How long the guest may take to report.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Lines that are shown; the kernel's own account stays in the console's log.
+/// Maximum number of lines; the kernel's own report stays in the console's log.
 const MOST: usize = 150;
 
-/// Each thread that can be blocked: all of user space but the agent, and whatever waits uninterruptibly. With state, system call and stack.
-/// In the end the kernel writes all its blocked tasks, and then all tasks, to its console (Linux:
-/// Documentation/admin-guide/sysrq.rst), which shows them only at its highest level.
+/// Each thread that can be blocked: all of user space except for the agent, and every thread in
+/// uninterruptible sleep, with state, system call and stack. Finally the kernel writes its blocked tasks, and
+/// then all tasks, to its console (Linux: Documentation/admin-guide/sysrq.rst), which shows them only at its
+/// highest level.
 const SCRIPT: &str = r#"
 for t in /proc/[0-9]*/task/[0-9]*; do
     comm=; state=
@@ -38,11 +39,11 @@ echo t >/proc/sysrq-trigger
 "#;
 
 impl Guest {
-    /// Where its threads are. Its state is unknown after that.
+    /// The state of the guest's threads. The guest's own state is unknown afterwards.
     ///
     /// # Errors
     ///
-    /// It is gone.
+    /// The guest has exited.
     pub(crate) fn evidence(&mut self) -> Result<Vec<String>> {
         self.extend(PATIENCE * 2);
         self.expect_complaints();
@@ -50,7 +51,7 @@ impl Guest {
         let ended = self.wait_within(job, PATIENCE)?;
         let mut lines = ended.map_or_else(|| self.printed(job).to_vec(), |output| output.out);
         if lines.is_empty() {
-            lines.push("the guest does not answer any more".to_owned());
+            lines.push("the guest does not answer".to_owned());
         }
         lines.truncate(MOST);
         Ok(lines)

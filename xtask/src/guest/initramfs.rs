@@ -1,4 +1,5 @@
-//! The root file system of a guest: busybox, the kernel modules, our programs and the script that starts the agent.
+//! The root file system of a guest: busybox, the kernel modules, the guest programs and the script that
+//! starts the agent.
 
 use std::fs;
 use std::path::Path;
@@ -11,13 +12,13 @@ use super::modules::ModuleTree;
 use super::programs::Program;
 use crate::kernels::GuestKernel;
 
-/// Where Debian's and Ubuntu's busybox-static puts it.
+/// Path of busybox in Debian's and Ubuntu's busybox-static.
 const BUSYBOX: &str = "/bin/busybox";
-/// Modules the agent needs; loaded at boot.
+/// Modules that the agent needs; loaded at boot.
 const AT_BOOT: [&str; 2] = ["virtio_pci", "virtio_console"];
-/// Modules that are there to be loaded with `modprobe`.
+/// Modules that `modprobe` can load.
 const REQUIRED: [&str; 1] = ["nvme"];
-/// The same, where the kernel has them.
+/// Further ones, if the kernel has them.
 const OPTIONAL: [&str; 12] = [
     "pvpanic_pci",
     "qemu_fw_cfg",
@@ -35,7 +36,7 @@ const OPTIONAL: [&str; 12] = [
 /// Folders of the root file system.
 const FOLDERS: [&str; 9] = ["bin", "dev", "etc", "lib", "lib/modules", "proc", "run", "sys", "tmp"];
 
-/// Builds the file system for a kernel, with the test module if it is there: `/lib/modules/p2ptest.ko`.
+/// Builds the file system for a kernel, with the test module if there is one: `/lib/modules/p2ptest.ko`.
 ///
 /// # Errors
 ///
@@ -64,7 +65,7 @@ pub(crate) fn build(kernel: &GuestKernel, programs: &[Program], module: Option<&
     Ok(archive.finish())
 }
 
-/// Adds the modules, decompressed (busybox does not do it), and the index by which `modprobe` finds them.
+/// Adds the modules, decompressed because busybox does not do it, and the index that `modprobe` reads.
 fn add_modules(archive: &mut Archive, tree: &ModuleTree, release: &str) -> Result<()> {
     let optional = OPTIONAL.into_iter().filter(|name| tree.has(name));
     let names: Vec<&str> = AT_BOOT.into_iter().chain(REQUIRED).chain(optional).collect();
@@ -73,7 +74,7 @@ fn add_modules(archive: &mut Archive, tree: &ModuleTree, release: &str) -> Resul
     let mut index = Vec::new();
     for name in &names {
         let modules = tree.resolve(&[name])?;
-        // The last one is the module itself, in front of it is what it needs, nearest last.
+        // The last one is the module itself, after its dependencies, the nearest last.
         if let Some((module, needed)) = modules.split_last() {
             let needed: Vec<String> =
                 needed.iter().rev().map(|needed| format!("{}.ko", needed.name)).collect();
@@ -93,7 +94,7 @@ fn add_modules(archive: &mut Archive, tree: &ModuleTree, release: &str) -> Resul
     Ok(())
 }
 
-/// The first program of the guest. When the agent ends, so does the guest.
+/// The first program of the guest. When the agent exits, the guest powers off.
 fn init_script(tree: &ModuleTree) -> String {
     let load: Vec<String> = AT_BOOT
         .into_iter()
@@ -127,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn loads_only_what_is_not_built_in() {
+    fn loads_only_modules_that_are_not_built_in() {
         let folder = tempfile::tempdir().unwrap();
         let modules = folder.path().join("lib/modules/1.2");
         fs::create_dir_all(&modules).unwrap();

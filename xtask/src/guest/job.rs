@@ -1,20 +1,20 @@
-//! A command that runs in a guest, as the host sees it.
+//! The host's view of a command that runs in a guest.
 
 use std::fmt;
 
 use anyhow::{Result, bail};
 
-/// Handle of a command that was started.
+/// Handle of a started command.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Job(u32);
 
 impl Job {
-    /// Its number between host and guest.
+    /// Its number in the protocol between host and guest.
     pub(super) const fn number(self) -> u32 {
         self.0
     }
 
-    /// The one after it.
+    /// The next handle.
     pub(super) const fn next(self) -> Self {
         Self(self.0 + 1)
     }
@@ -26,7 +26,7 @@ impl From<u32> for Job {
     }
 }
 
-/// Where a line came from.
+/// The origin of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
     /// Standard output.
@@ -35,22 +35,22 @@ pub(crate) enum Source {
     Err,
 }
 
-/// Takes the lines of a job as they come.
+/// Receives the lines of a job as they arrive.
 pub(crate) type Sink = Box<dyn FnMut(Source, &str) + Send>;
 
-/// What a command that has ended said.
+/// The output of a command that has exited.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Output {
     /// Lines of its standard output.
     pub(crate) out: Vec<String>,
     /// Lines of its standard error.
     pub(crate) err: Vec<String>,
-    /// Its exit code, or 128 + the signal that ended it.
+    /// Its exit code, or 128 + the signal that killed it.
     pub(crate) code: i32,
 }
 
 impl Output {
-    /// The lines of the standard output of a command that had to succeed.
+    /// The lines of the standard output of a command that must succeed.
     ///
     /// # Errors
     ///
@@ -62,13 +62,13 @@ impl Output {
         Ok(self.out)
     }
 
-    /// All it said, standard error last, for an error message.
+    /// All output, standard error last, for an error message.
     pub(crate) fn text(&self) -> String {
         [self.out.as_slice(), self.err.as_slice()].concat().join("\n")
     }
 }
 
-/// What is known of a job so far.
+/// The state of a job.
 pub(super) struct State {
     out: Vec<String>,
     err: Vec<String>,
@@ -89,12 +89,12 @@ impl State {
         self.code.is_some()
     }
 
-    /// All it said so far, for an error message.
+    /// All output so far, for an error message.
     pub(super) fn text(&self) -> String {
         [self.out.as_slice(), self.err.as_slice()].concat().join("\n")
     }
 
-    pub(super) fn add_outstanding(&mut self, line: String) {
+    pub(super) fn add_out(&mut self, line: String) {
         if let Some(sink) = &mut self.sink {
             sink(Source::Out, &line);
         }
@@ -112,7 +112,7 @@ impl State {
         self.code = Some(code);
     }
 
-    /// What it said, once it has ended.
+    /// Its output, once it has exited.
     pub(super) fn finish(self) -> Option<Output> {
         Some(Output { out: self.out, err: self.err, code: self.code? })
     }
@@ -134,12 +134,12 @@ mod tests {
     use std::sync::mpsc;
 
     #[test]
-    fn gathers_and_hands_on() {
+    fn collects_and_forwards_lines() {
         let (sender, receiver) = mpsc::channel();
         let mut state = State::new(Some(Box::new(move |source, line| {
             sender.send((source, line.to_owned())).unwrap();
         })));
-        state.add_outstanding("one".to_owned());
+        state.add_out("one".to_owned());
         state.add_err("two".to_owned());
         assert!(!state.ended());
         state.end(3);
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn has_no_output_before_its_end() {
+    fn finishes_only_after_the_exit() {
         assert_eq!(State::new(None).finish(), None);
     }
 }

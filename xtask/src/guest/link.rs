@@ -1,4 +1,4 @@
-//! A socket to QEMU, read line by line by a thread of its own so that waiting for a line can end.
+//! A socket to QEMU, read line by line in its own thread, so that waiting for a line can time out.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
@@ -16,19 +16,19 @@ pub(super) struct Link {
     lines: Receiver<String>,
 }
 
-/// What waiting for a line came to.
+/// The result of waiting for a line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Received {
     /// A line, without its end.
     Line(String),
-    /// None came in that time.
+    /// No line arrived in time.
     Nothing,
-    /// The other side is gone.
+    /// The other side has closed the connection.
     Closed,
 }
 
 impl Link {
-    /// Connects to a socket. `None` as long as nobody listens there.
+    /// Connects to a socket. `None` as long as no process listens there.
     pub(super) fn connect(path: &Path) -> Result<Option<Self>> {
         let Ok(stream) = UnixStream::connect(path) else {
             return Ok(None);
@@ -50,7 +50,7 @@ impl Link {
     }
 
     pub(super) fn send(&mut self, line: &str) -> Result<()> {
-        self.stream.write_all(format!("{line}\n").as_bytes()).context("the guest does not listen any more")
+        self.stream.write_all(format!("{line}\n").as_bytes()).context("cannot send to the guest")
     }
 
     /// Waits for a line.
@@ -65,7 +65,7 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        // Wakes the reader, which ends. The other side may have closed first.
+        // Wakes the reader, which exits. The other side may have closed first.
         if let Err(error) = self.stream.shutdown(std::net::Shutdown::Both)
             && error.kind() != std::io::ErrorKind::NotConnected
         {
@@ -80,7 +80,7 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     #[test]
-    fn carries_lines_and_notices_the_end() {
+    fn carries_lines_and_detects_the_end() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
         assert!(Link::connect(&path).unwrap().is_none());

@@ -1,4 +1,4 @@
-//! The virtual machine a guest runs in, and the QEMU command line it becomes.
+//! The virtual machine of a guest, and its QEMU command line.
 
 use std::path::Path;
 
@@ -8,44 +8,45 @@ use super::{
     disk,
 };
 
-/// Device number of the virtio-serial controller, out of the way of the drives.
+/// Device number of the virtio-serial controller; does not conflict with the drives.
 const SERIAL: u8 = 0x18;
 /// A virtual machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Machine {
     /// Memory in MiB.
     pub(crate) memory_mib: u32,
-    /// How many MiB it has room for, where that is more: in one module, which can be plugged in while it runs.
+    /// Maximum memory in MiB, if larger: the rest is one module, which can be plugged in at run time.
     pub(crate) possible_mib: Option<u32>,
     /// Virtual processors.
     pub(crate) cpus: u8,
-    /// How many it has room for, where that is more: they can be plugged in while it runs.
+    /// Maximum number of processors, if larger: they can be plugged in at run time.
     pub(crate) possible_cpus: Option<u16>,
-    /// What its clock counts.
+    /// The unit that its clock counts.
     pub(crate) clock: Clock,
     pub(crate) drives: Vec<Nvme>,
     /// Its other cards.
     pub(crate) cards: Vec<Card>,
     /// Further devices, each as QEMU's `-device` takes it.
     pub(crate) devices: Vec<String>,
-    /// Whether it can mount this host's root folder, read-only, by the tag [`attached::HOST_TAG`].
+    /// Whether it can mount the host's root folder, read-only, by the tag [`attached::HOST_TAG`].
     pub(crate) sees_host: bool,
     /// Whether it can write to the folder of its logs, by the tag [`attached::OUT_TAG`].
     pub(crate) writes_out: bool,
-    /// Whether it has what a dying kernel can write to: error records of the firmware (ACPI ERST), and a network card.
+    /// Whether it has sinks for the messages of a dying kernel: error records of the firmware (ACPI ERST),
+    /// and a network card.
     pub(crate) has_crash_sinks: bool,
-    /// Size of a disk that outlives it, where it has one, in MiB: see [`super::disk`].
+    /// Size in MiB of a disk that survives it, if it has one: see [`super::disk`].
     pub(crate) disk_mib: Option<u64>,
-    /// Further words for the kernel's command line.
+    /// Additional arguments on the kernel's command line.
     pub(crate) kernel_args: Vec<String>,
 }
 
-/// What the clock of a guest counts.
+/// The unit that a guest's clock counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Clock {
     /// Real time.
     Real,
-    /// Executed instructions, 2^shift nanoseconds each: slower, and the same in every run.
+    /// Executed instructions, 2^shift nanoseconds each: slower, but identical in every run.
     Instructions {
         /// Binary logarithm of the nanoseconds per instruction.
         shift: u8,
@@ -68,7 +69,7 @@ pub(crate) struct Files<'a> {
     pub(crate) kernel: &'a Path,
     /// The initial root file system.
     pub(crate) initramfs: &'a Path,
-    /// Where the kernel's console goes.
+    /// The kernel's console.
     pub(crate) console: &'a Path,
     /// The folder of the logs.
     pub(crate) log: &'a Path,
@@ -108,7 +109,7 @@ impl Machine {
         let (accel, cpu) = match (acceleration, self.clock) {
             (Acceleration::Kvm, Clock::Real) => ("kvm", "host"),
             (_, Clock::Real) => ("tcg,thread=multi", "max"),
-            // Counting instructions needs them executed one after the other, in software.
+            // Counting instructions requires sequential execution in software.
             (_, Clock::Instructions { .. }) => ("tcg,thread=single", "max"),
         };
         add(&["-machine", "q35", "-accel", accel, "-cpu", cpu]);
@@ -166,15 +167,15 @@ impl Machine {
         arguments
     }
 
-    /// What the kernel is started with. Its warnings go to the console, ordinary messages do not.
+    /// The kernel's command line. Its warnings go to the console, ordinary messages do not.
     fn kernel_command_line(&self) -> String {
-        // The self-tests of ciphers take a third of the boot in software emulation, and nobody asks for them.
+        // The self-tests of ciphers take a third of the boot in software emulation, and no test needs them.
         let mut words = vec![
             "console=ttyS0",
             "panic=-1",
             "loglevel=5",
             "cryptomgr.notests=1",
-            // An emulated CPU that gets no time for half a minute is no fault of the guest's kernel.
+            // An emulated CPU that does not run for half a minute is not an error of the guest's kernel.
             "rcupdate.rcu_cpu_stall_timeout=120",
             "watchdog_thresh=60",
         ];
@@ -182,8 +183,8 @@ impl Machine {
         words.join(" ")
     }
 
-    /// The switch with one downstream port per device on it. Two devices below one switch may always talk to each other,
-    /// whatever the processor (Linux: `calc_map_type_and_dist`).
+    /// The switch with one downstream port per device on it. Two devices below one switch may always use p2p
+    /// DMA with each other, regardless of the processor (Linux: `calc_map_type_and_dist`).
     fn switch(&self) -> Vec<String> {
         let slots = self.drives.iter().map(|drive| drive.slot);
         let numbers: Vec<u8> = slots
@@ -210,7 +211,7 @@ impl Machine {
     }
 }
 
-/// A path inside an option of several parts: a comma separates them and is doubled to stand for itself.
+/// A path in an option with several parts: commas separate the parts, so that a comma in the path is doubled.
 pub(super) fn option(path: &Path) -> String {
     path.display().to_string().replace(',', ",,")
 }
@@ -248,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn drives_on_the_switch() {
+    fn places_drives_on_the_switch() {
         let machine = Machine {
             drives: vec![
                 Nvme::new("a", Slot::Switch(0)).with_cmb(64),
@@ -279,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_card_beside_a_drive() {
+    fn places_a_card_next_to_a_drive() {
         let machine = Machine {
             drives: vec![Nvme::new("a", Slot::Switch(0))],
             cards: vec![Card {
@@ -306,14 +307,14 @@ mod tests {
     }
 
     #[test]
-    fn room_for_more() {
+    fn reserves_room_for_memory_and_cpus() {
         let machine = Machine { possible_mib: Some(1024), possible_cpus: Some(64), ..Machine::default() };
         let line = machine.arguments(Acceleration::Tcg, files()).join(" ");
         assert!(line.contains(" -smp 2,maxcpus=64 -m 512M,slots=1,maxmem=1024M "), "{line}");
     }
 
     #[test]
-    fn counted_instructions_are_never_executed_by_the_host() {
+    fn counting_instructions_disables_kvm() {
         let machine = Machine { clock: Clock::Instructions { shift: 0 }, cpus: 1, ..Machine::default() };
         let line = machine.arguments(Acceleration::Kvm, files()).join(" ");
         assert!(

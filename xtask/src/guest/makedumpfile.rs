@@ -1,5 +1,5 @@
-//! makedumpfile, out of Debian's packages, for the crash kernel of a guest: the one of a release that knows kernels as new as those
-//! of the tests. It is unpacked, not installed.
+//! makedumpfile from Debian's packages, for the crash kernel of a guest: from a release that supports kernels
+//! as new as those of the tests. It is unpacked, not installed.
 
 use std::path::PathBuf;
 
@@ -8,16 +8,17 @@ use anyhow::Result;
 use crate::host::apt::Suite;
 use crate::host::{cache, packages, tree};
 
-/// Where it comes from.
+/// Its Debian release.
 const SUITE: &str = "trixie";
-/// Folders to mount in: processes (with the old kernel's memory), devices, where the dumps go, and files that it needs for itself.
+/// Mount points: processes (with the old kernel's memory), devices, the target of the dumps, and
+/// makedumpfile's own temporary files.
 const MOUNTS: [&str; 5] = ["proc", "dev", "sys", "mnt", "tmp"];
 
-/// The folder of the tree that it lies in, in the cache.
+/// The folder of its tree in the cache.
 ///
 /// # Errors
 ///
-/// The packages cannot be had or unpacked.
+/// The packages are not available or cannot be unpacked.
 pub(crate) fn tree() -> Result<PathBuf> {
     packages::ensure(&packages::TREE)?;
     cache::entry(&format!("makedumpfile-{SUITE}"), |work| {

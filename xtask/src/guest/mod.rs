@@ -5,8 +5,8 @@
 //!                                   Machine   ┴→ Guest::start → run, spawn, qmp … → power_off
 //! ```
 //!
-//! The host and a small agent in the guest talk over a virtio-serial port; the kernel's console goes to a file; QEMU is
-//! steered over its own socket. A guest has a time limit and never outlives the value that stands for it.
+//! The host and a small agent in the guest communicate over a virtio-serial port; the kernel's console goes
+//! to a file; QEMU is controlled over its own socket. A guest has a time limit and never outlives its value.
 
 mod acceleration;
 mod attached;

@@ -1,4 +1,4 @@
-//! Finds kernel modules and what they need in an unpacked module tree.
+//! Finds kernel modules and their dependencies in an unpacked module tree.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -20,11 +20,11 @@ pub(crate) struct Module {
 #[derive(Debug)]
 pub(crate) struct ModuleTree {
     folder: PathBuf,
-    /// Relative path → relative paths of what it needs, from `modules.dep`.
+    /// Relative path → relative paths of its dependencies, from `modules.dep`.
     dependencies: BTreeMap<String, Vec<String>>,
     /// Module name → relative path.
     paths: BTreeMap<String, String>,
-    /// Names of what is part of the image, from `modules.builtin`.
+    /// Names of the modules in the image, from `modules.builtin`.
     builtin: BTreeSet<String>,
 }
 
@@ -36,7 +36,7 @@ impl ModuleTree {
     /// There is no such folder, or depmod(8) has not been run on it.
     pub(crate) fn open(root: &Path, release: &str) -> Result<Self> {
         let folder = root.join("lib/modules").join(release);
-        ensure!(folder.is_dir(), "there are no modules for {release}: {} is no folder", folder.display());
+        ensure!(folder.is_dir(), "there are no modules for {release}: {} is not a folder", folder.display());
         let read = |name: &str| {
             let path = folder.join(name);
             fs::read_to_string(&path).with_context(|| {
@@ -67,7 +67,7 @@ impl ModuleTree {
         self.is_builtin(name) || self.paths.contains_key(&module_name(name))
     }
 
-    /// The files to load for these modules, each after those it needs, without what is built in.
+    /// The files to load for these modules, each after its dependencies, without built-in ones.
     ///
     /// # Errors
     ///
@@ -87,7 +87,7 @@ impl ModuleTree {
         Ok(order)
     }
 
-    /// Depth first, so that a module comes after everything it needs.
+    /// Depth first, so that a module comes after all of its dependencies.
     fn visit(&self, path: &str, seen: &mut BTreeSet<String>, order: &mut Vec<Module>) {
         if !seen.insert(path.to_owned()) {
             return;
@@ -100,11 +100,12 @@ impl ModuleTree {
 }
 
 impl Module {
-    /// The module as the kernel wants it, decompressed.
+    /// The module's bytes, decompressed.
     ///
     /// # Errors
     ///
-    /// The file cannot be read or is damaged, its compression is not known, or the program for it is not installed.
+    /// The file cannot be read or is damaged, its compression is unknown, or the program for it is not
+    /// installed.
     pub(crate) fn read(&self) -> Result<Vec<u8>> {
         let path = self.path.display();
         let program = match self.path.extension().and_then(|extension| extension.to_str()) {
@@ -120,8 +121,8 @@ impl Module {
             .stdin(Stdio::null())
             .output()
             .with_context(|| format!("cannot decompress {path}: is {program} installed?"))?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "cannot decompress {path}: {}", said.trim());
+        let message = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "cannot decompress {path}: {}", message.trim());
         Ok(output.stdout)
     }
 }
@@ -152,14 +153,14 @@ mod tests {
     }
 
     #[test]
-    fn loads_what_is_needed_first_and_only_once() {
+    fn resolves_dependencies_first_and_once() {
         let modules = tree().resolve(&["nvme", "9pnet_virtio", "nvme_core", "nvme"]).unwrap();
         assert_eq!(names(&modules), ["nvme_auth", "nvme_core", "nvme", "9pnet", "9pnet_virtio"]);
         assert_eq!(modules[1].path, Path::new("/m/kernel/nvme/nvme-core.ko.xz"));
     }
 
     #[test]
-    fn knows_what_is_built_in() {
+    fn recognizes_built_in_modules() {
         let tree = tree();
         assert!(tree.is_builtin("virtio_pci") && tree.is_builtin("virtio-pci") && tree.is_builtin("crc_x"));
         assert!(tree.has("nvme") && !tree.has("nvmet"));
@@ -167,13 +168,13 @@ mod tests {
     }
 
     #[test]
-    fn names_what_is_missing() {
+    fn names_the_missing_module() {
         let error = tree().resolve(&["nvmet"]).unwrap_err().to_string();
         assert!(error.contains("no module nvmet") && error.contains("/m"), "{error}");
     }
 
     #[test]
-    fn a_cycle_ends() {
+    fn terminates_on_a_cycle() {
         let tree = ModuleTree::parse(PathBuf::new(), "a.ko: b.ko\nb.ko: a.ko\n", "");
         assert_eq!(names(&tree.resolve(&["a"]).unwrap()), ["b", "a"]);
     }

@@ -1,4 +1,4 @@
-//! The QEMU process: whatever happens, it ends with its guard.
+//! The QEMU process: its guard ends it in any case.
 
 use std::fs::File;
 use std::os::unix::process::CommandExt as _;
@@ -11,11 +11,11 @@ use rustix::process::{Pid, Signal, set_parent_process_death_signal};
 
 use crate::host::interrupt;
 
-/// The program that emulates the machine.
+/// The emulator of the machine.
 const QEMU: &str = "qemu-system-x86_64";
 
-/// A running QEMU, in a process group of its own. It dies with this guard, with the task's signals (see
-/// [`interrupt`]), and with the task itself however that ends.
+/// A running QEMU, in its own process group. It dies with this guard, with the task's signals (see
+/// [`interrupt`]), and with the task itself in any case.
 #[derive(Debug)]
 pub(super) struct Process {
     child: Child,
@@ -23,7 +23,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts QEMU. What it says itself goes to `log`.
+    /// Starts QEMU. Its own output goes to `log`.
     pub(super) fn start(arguments: &[String], log: &Path) -> Result<Self> {
         interrupt::watch()?;
         interrupt::check()?;
@@ -43,12 +43,12 @@ impl Process {
         Ok(Self { child, group })
     }
 
-    /// How it ended; `None` while it runs.
+    /// Its exit status; `None` while it runs.
     pub(super) fn status(&mut self) -> Result<Option<ExitStatus>> {
-        self.child.try_wait().context("cannot ask for QEMU's state")
+        self.child.try_wait().context("cannot query QEMU's state")
     }
 
-    /// Waits until it has ended by itself; `None` when it has not by the deadline.
+    /// Waits until it has exited by itself; `None` if it has not by the deadline.
     pub(super) fn wait(&mut self, deadline: Instant) -> Result<Option<ExitStatus>> {
         loop {
             interrupt::check()?;
@@ -62,20 +62,20 @@ impl Process {
         }
     }
 
-    /// Ends it at once.
+    /// Kills it.
     pub(super) fn kill(&mut self) -> Result<()> {
         interrupt::kill(self.group.as_raw_nonzero().get());
-        self.child.wait().context("cannot wait for QEMU's end").map(drop)
+        self.child.wait().context("cannot wait for QEMU to exit").map(drop)
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Once it has been waited for, its number may be somebody else's.
+        // After the wait, another process may have its id.
         if !matches!(self.child.try_wait(), Ok(Some(_))) {
             interrupt::kill(self.group.as_raw_nonzero().get());
             if let Err(error) = self.child.wait() {
-                eprintln!("cannot wait for QEMU's end: {error}");
+                eprintln!("cannot wait for QEMU to exit: {error}");
             }
         }
         interrupt::unregister(self.group);

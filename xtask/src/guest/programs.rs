@@ -1,4 +1,4 @@
-//! Builds the programs that run inside a guest: linked statically, since there is no libc in there.
+//! Builds the programs that run inside a guest: statically linked, because the guest has no libc.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ impl Program {
     }
 }
 
-/// Where a program lies once it is built for scenarios; it runs on the host, too.
+/// Path of a program that was built for scenarios; it runs on the host as well.
 pub(crate) fn built(root: &Path, name: &str) -> PathBuf {
     cargo::program(root, Profile::Guest, name)
 }

@@ -33,19 +33,19 @@ impl Qmp {
     pub(super) fn open(link: Link) -> Result<Self> {
         let mut qmp = Self { link, events: VecDeque::new() };
         let deadline = Instant::now() + PATIENCE;
-        ensure!(qmp.receive(deadline)? == Some(Message::Greeting), "QEMU did not say hello");
+        ensure!(qmp.receive(deadline)? == Some(Message::Greeting), "QEMU did not send its greeting");
         qmp.execute("qmp_capabilities", json!({}))?;
         Ok(qmp)
     }
 
-    /// Runs a command and gives what it returns.
+    /// Runs a command and returns its result.
     ///
     /// # Errors
     ///
-    /// QEMU refuses the command, is gone, or does not answer.
+    /// QEMU refuses the command, has exited, or does not answer.
     pub(crate) fn execute(&mut self, command: &str, arguments: Value) -> Result<Value> {
         let request = json!({ "execute": command, "arguments": arguments });
-        self.link.send(&request.to_string()).with_context(|| format!("cannot ask QEMU for {command}"))?;
+        self.link.send(&request.to_string()).with_context(|| format!("cannot send {command} to QEMU"))?;
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self.receive(deadline)? {
@@ -67,23 +67,23 @@ impl Qmp {
         self.execute("device_add", device_arguments(description)).map(drop)
     }
 
-    /// Asks the guest to let a device go, and waits until it has.
+    /// Asks the guest to release a device, and waits until it has.
     ///
     /// # Errors
     ///
-    /// As [`Qmp::execute`], and when the guest has not let it go in that time.
+    /// As [`Qmp::execute`], and if the guest does not release it in time.
     pub(crate) fn remove_device(&mut self, id: &str, patience: Duration) -> Result<()> {
         self.execute("device_del", json!({ "id": id }))?;
         self.wait_event(patience, |event| event["event"] == "DEVICE_DELETED" && event["data"]["device"] == id)
-            .with_context(|| format!("the guest did not let the device {id} go"))
+            .with_context(|| format!("the guest did not release the device {id}"))
             .map(drop)
     }
 
-    /// Waits for an event that matches; earlier ones that do not are dropped.
+    /// Waits for a matching event; earlier ones are dropped.
     ///
     /// # Errors
     ///
-    /// QEMU is gone, or no such event came in that time.
+    /// QEMU has exited, or no such event arrived in time.
     pub(crate) fn wait_event(
         &mut self,
         patience: Duration,
@@ -99,7 +99,7 @@ impl Qmp {
             match self.receive(deadline)? {
                 Some(Message::Event(event)) => self.events.push_back(event),
                 Some(_) => {}
-                None => bail!("no such event from QEMU within {} s", patience.as_secs()),
+                None => bail!("QEMU did not send the expected event within {} s", patience.as_secs()),
             }
         }
     }
@@ -113,16 +113,16 @@ impl Qmp {
                 Received::Line(line) => return parse(&line).map(Some),
                 Received::Nothing if left.is_zero() => return Ok(None),
                 Received::Nothing => {}
-                Received::Closed => bail!("QEMU has ended"),
+                Received::Closed => bail!("QEMU has exited"),
             }
         }
     }
 }
 
-/// Reads one line.
+/// Parses one line.
 fn parse(line: &str) -> Result<Message> {
     let mut value: Value =
-        serde_json::from_str(line).with_context(|| format!("QEMU said what is no JSON: {line}"))?;
+        serde_json::from_str(line).with_context(|| format!("QEMU sent a line that is not JSON: {line}"))?;
     if value.get("QMP").is_some() {
         Ok(Message::Greeting)
     } else if let Some(result) = value.get_mut("return") {
@@ -132,7 +132,7 @@ fn parse(line: &str) -> Result<Message> {
     } else if value.get("event").is_some() {
         Ok(Message::Event(value))
     } else {
-        bail!("QEMU said what is not understood: {line}")
+        bail!("QEMU sent an unknown message: {line}")
     }
 }
 
@@ -142,7 +142,7 @@ fn device_arguments(description: &str) -> Value {
     let mut arguments = serde_json::Map::new();
     arguments.insert("driver".to_owned(), words.next().unwrap_or_default().into());
     for (key, value) in words.filter_map(|word| word.split_once('=')) {
-        // Addresses are strings in QEMU's eyes, sizes are numbers.
+        // QEMU expects strings for addresses, and numbers for sizes.
         let value = value.parse::<u64>().map_or_else(|_| Value::from(value), Value::from);
         arguments.insert(key.to_owned(), value);
     }
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tells_the_messages_apart() {
+    fn parses_each_kind_of_message() {
         assert_eq!(parse(r#"{"QMP": {"version": {}, "capabilities": []}}"#).unwrap(), Message::Greeting);
         assert_eq!(parse(r#"{"return": {}}"#).unwrap(), Message::Return(json!({})));
         let error = r#"{"error": {"class": "GenericError", "desc": "Device 'x' not found"}}"#;
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn describes_devices() {
+    fn parses_device_descriptions() {
         assert_eq!(
             device_arguments("nvme,id=a,bus=down0,cmb_size_mb=64,addr=0x1"),
             json!({ "driver": "nvme", "id": "a", "bus": "down0", "cmb_size_mb": 64, "addr": "0x1" })

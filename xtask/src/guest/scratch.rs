@@ -1,4 +1,4 @@
-//! The folder of a guest's sockets and root file system, which goes with the guest.
+//! The folder of a guest's sockets and root file system, which is removed with the guest.
 
 use std::fs;
 use std::path::Path;
@@ -6,10 +6,10 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
-/// What the names of these folders begin with; the number of the task's process follows.
+/// Prefix of the folders' names; the task's process id follows.
 const PREFIX: &str = "p2p-trace-guest-";
 
-/// Creates a folder, after removing those of tasks that were killed and could not do so themselves.
+/// Creates a folder, after removing those of killed tasks, which could not do so themselves.
 pub(super) fn create() -> Result<TempDir> {
     let parent = std::env::temp_dir();
     sweep(&parent);
@@ -19,7 +19,7 @@ pub(super) fn create() -> Result<TempDir> {
         .with_context(|| format!("cannot create a folder in {}", parent.display()))
 }
 
-/// Removes the folders of processes that are no more. What belongs to somebody else stays.
+/// Removes the folders of processes that have exited. Other files stay.
 fn sweep(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         if owner(&entry.file_name().to_string_lossy()).is_some_and(|pid| !is_running(pid)) {
@@ -42,10 +42,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn removes_only_what_nobody_needs() {
+    fn sweep_removes_only_folders_of_exited_processes() {
         let parent = tempfile::tempdir().unwrap();
         let own = format!("{PREFIX}{}-a", std::process::id());
-        // Larger than any process number can be.
+        // Larger than any process id.
         let dead = format!("{PREFIX}{}-b", u32::MAX);
         for name in [own.as_str(), dead.as_str(), "other"] {
             fs::create_dir(parent.path().join(name)).unwrap();

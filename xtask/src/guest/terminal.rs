@@ -1,5 +1,5 @@
-//! The guest's terminal, `/dev/hvc0`, from outside: as a screen that a scenario reads, or tied to the terminal that this task
-//! itself runs on.
+//! The host's side of the guest's terminal, `/dev/hvc0`: as a screen that a scenario reads, or tied to this
+//! task's own terminal.
 
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::num::NonZero;
@@ -16,23 +16,24 @@ use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetat
 /// Its device file.
 pub(crate) const DEVICE: &str = "/dev/hvc0";
 
-/// How often to look at it.
-const LOOK: Duration = Duration::from_millis(50);
+/// Interval of the checks.
+const TICK: Duration = Duration::from_millis(50);
 
 /// Rows and columns.
 pub(crate) type Size = (u16, u16);
 
-/// The shell command that keeps it open: with its last user it forgets its size and settings. It runs until it is killed.
+/// The shell command that keeps the terminal open: without a user it forgets its size and settings. It runs
+/// until it is killed.
 pub(crate) fn hold_command() -> String {
     format!("exec sleep 1000000 <>{DEVICE}")
 }
 
-/// The shell command that tells the guest how large its terminal is; whoever has it gets SIGWINCH.
+/// The shell command that sets the size of the guest's terminal; its foreground process gets SIGWINCH.
 pub(crate) fn resize_command((rows, columns): Size) -> String {
     format!("stty -F {DEVICE} rows {rows} cols {columns}")
 }
 
-/// What a terminal would show.
+/// An emulated terminal screen.
 pub(crate) struct Screen {
     stream: UnixStream,
     parser: Arc<Mutex<vt100::Parser>>,
@@ -58,65 +59,65 @@ impl Screen {
         Ok(Self { stream, parser })
     }
 
-    /// What is on it.
+    /// Its text.
     pub(crate) fn text(&self) -> String {
         lock(&self.parser).screen().contents()
     }
 
-    /// A program has taken it over: another screen is shown, or the cursor is hidden.
-    pub(crate) fn is_allocated(&self) -> bool {
+    /// Whether a program uses the full screen: the alternate screen is shown, or the cursor is hidden.
+    pub(crate) fn is_in_use(&self) -> bool {
         let parser = lock(&self.parser);
         parser.screen().alternate_screen() || parser.screen().hide_cursor()
     }
 
-    /// Types.
+    /// Types keys.
     ///
     /// # Errors
     ///
-    /// The guest is gone.
+    /// The guest has exited.
     pub(crate) fn keys(&mut self, keys: &str) -> Result<()> {
-        self.stream.write_all(keys.as_bytes()).context("the guest's terminal takes no keys")
+        self.stream.write_all(keys.as_bytes()).context("cannot type into the guest's terminal")
     }
 
-    /// It has another size now. The guest is to be told, too: [`resize_command`].
+    /// Resizes the screen. The guest needs the new size as well: [`resize_command`].
     pub(crate) fn resize(&self, size: Size) {
         let (rows, columns) = cells(size);
         lock(&self.parser).screen_mut().set_size(rows, columns);
     }
 
-    /// Waits until it is as expected, and gives what is on it then.
+    /// Waits until the screen meets a condition, and returns its text.
     ///
     /// # Errors
     ///
-    /// It is not within this time; with what is on it.
+    /// The condition is not met in time; the error has the screen's text.
     pub(crate) fn wait_for(
         &self,
-        what: &str,
+        expected: &str,
         patience: Duration,
-        is_so: impl Fn(&Self, &str) -> bool,
+        is_met: impl Fn(&Self, &str) -> bool,
     ) -> Result<String> {
         let deadline = Instant::now() + patience;
         loop {
             let text = self.text();
-            if is_so(self, &text) {
+            if is_met(self, &text) {
                 return Ok(text);
             }
             if Instant::now() >= deadline {
-                bail!("the screen does not show {what}:\n{text}");
+                bail!("the screen does not show {expected}:\n{text}");
             }
-            thread::sleep(LOOK);
+            thread::sleep(TICK);
         }
     }
 }
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // Wakes the reader, which ends.
+        // Wakes the reader, which exits.
         drop(self.stream.shutdown(std::net::Shutdown::Both));
     }
 }
 
-/// At least one of each.
+/// At least one row and one column.
 fn cells((rows, columns): Size) -> (NonZero<u16>, NonZero<u16>) {
     let count = |count| NonZero::new(count).unwrap_or(NonZero::<u16>::MIN);
     (count(rows), count(columns))
@@ -126,14 +127,14 @@ fn lock(parser: &Mutex<vt100::Parser>) -> MutexGuard<'_, vt100::Parser> {
     parser.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// This task runs on a terminal that can be tied to that of a guest.
+/// Whether this task runs on a terminal that can be tied to that of a guest.
 pub(crate) fn is_here() -> bool {
     let is_dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
     io::stdin().is_terminal() && io::stdout().is_terminal() && !is_dumb
 }
 
-/// The terminal of this task, tied to the guest's until this is dropped: what one shows the other shows, and keys go to the
-/// guest.
+/// This task's terminal, tied to the guest's until this value is dropped: it shows the guest's output, and
+/// keys go to the guest.
 pub(crate) struct Tie {
     stream: UnixStream,
     before: Termios,
@@ -170,11 +171,11 @@ impl Tie {
             let stdin = io::stdin();
             while !ended.load(Ordering::Relaxed) {
                 let mut ready = [PollFd::new(&stdin, PollFlags::IN)];
-                let patience = Timespec::try_from(LOOK).ok();
+                let patience = Timespec::try_from(TICK).ok();
                 if !matches!(poll(&mut ready, patience.as_ref()), Ok(1)) {
                     continue;
                 }
-                // Unbuffered: what is typed after the end is not ours.
+                // Unbuffered: input after the end belongs to the shell.
                 match rustix::io::read(&stdin, &mut bytes) {
                     Ok(count @ 1..) if to_guest.write_all(&bytes[..count]).is_ok() => {}
                     _ => break,
@@ -184,21 +185,21 @@ impl Tie {
         Ok(Self { stream, before, over, size: None })
     }
 
-    /// The size of this task's terminal, if it is another one than at the last time.
+    /// The size of this task's terminal, if it has changed since the last call.
     pub(crate) fn new_size(&mut self) -> Option<Size> {
         let size = tcgetwinsize(io::stdout()).ok()?;
-        // One that does not know its size says 0.
+        // A terminal of unknown size reports 0.
         let size = if size.ws_row == 0 || size.ws_col == 0 { (24, 80) } else { (size.ws_row, size.ws_col) };
         (self.size.replace(size) != Some(size)).then_some(size)
     }
 
-    /// Types into the guest.
+    /// Types keys in the guest.
     ///
     /// # Errors
     ///
-    /// The guest is gone.
+    /// The guest has exited.
     pub(crate) fn keys(&mut self, keys: &str) -> Result<()> {
-        self.stream.write_all(keys.as_bytes()).context("the guest's terminal takes no keys")
+        self.stream.write_all(keys.as_bytes()).context("cannot type into the guest's terminal")
     }
 }
 
@@ -206,11 +207,12 @@ impl Drop for Tie {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Relaxed);
         drop(self.stream.shutdown(std::net::Shutdown::Both));
-        // Whatever the guest left behind; not 1049, which would also put the cursor back over its last words.
+        // Undoes the guest's settings; not 1049, which would also put the cursor back over the guest's last
+        // lines.
         print!("\x1b[?1047l\x1b[?25h");
         drop(io::stdout().flush());
         if let Err(error) = tcsetattr(io::stdin(), OptionalActions::Now, &self.before) {
-            eprintln!("cannot restore the terminal ({error}): `reset` does");
+            eprintln!("cannot restore the terminal: {error}; run `reset`");
         }
     }
 }
@@ -220,13 +222,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_screen_shows_what_a_terminal_would() {
+    fn screen_emulates_a_terminal() {
         let (mut guest, host) = UnixStream::pair().unwrap();
         let mut screen = Screen::new(host, (4, 20)).unwrap();
         let patience = Duration::from_secs(10);
         guest.write_all(b"one\r\n\x1b[?1049h\x1b[?25l\x1b[2;3Htwo").unwrap();
         let text = screen
-            .wait_for("two", patience, |screen, text| screen.is_allocated() && text.contains("two"))
+            .wait_for("two", patience, |screen, text| screen.is_in_use() && text.contains("two"))
             .unwrap();
         assert_eq!(text, "\n  two");
         screen.keys("q").unwrap();
@@ -234,7 +236,7 @@ mod tests {
         guest.read_exact(&mut key).unwrap();
         assert_eq!(&key, b"q");
         guest.write_all(b"\x1b[?1049l\x1b[?25h").unwrap();
-        let text = screen.wait_for("the first screen", patience, |screen, _| !screen.is_allocated()).unwrap();
+        let text = screen.wait_for("the first screen", patience, |screen, _| !screen.is_in_use()).unwrap();
         assert_eq!(text, "one");
         let error = screen.wait_for("more", Duration::ZERO, |_, text| text.contains("more"));
         assert!(error.unwrap_err().to_string().contains("does not show more:\none"));

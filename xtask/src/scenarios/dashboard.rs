@@ -115,7 +115,7 @@ pub(crate) fn start(lab: &mut Lab, screen: &Screen, method: Method, arguments: &
     let job = lab.guest.spawn(&command)?;
     lab.wait_for(&format!("[ -s {READY} ]"))?;
     screen.wait_for("the dashboard", PATIENCE, |screen, text| {
-        screen.is_allocated() && text.contains("no p2p memory seen yet")
+        screen.is_in_use() && text.contains("no p2p memory seen yet")
     })?;
     Ok(job)
 }
@@ -126,7 +126,7 @@ fn restored(lab: &mut Lab, screen: &Screen, shown: Job, settings: &[String]) -> 
     ensure!(ended.code == 0, "the dashboard exited with {}: {}", ended.code, ended.text());
     ensure!(ended.err.is_empty(), "the dashboard printed an error: {}", ended.text());
     screen.wait_for("the first screen, with the summary of the run", PATIENCE, |screen, text| {
-        !screen.is_allocated() && text.contains(" lost")
+        !screen.is_in_use() && text.contains(" lost")
     })?;
     let now = lab.guest.check(&format!("stty -F {DEVICE} -a"))?;
     let without_size = |lines: &[String]| lines.get(1..).unwrap_or_default().to_vec();

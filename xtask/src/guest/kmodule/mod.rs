@@ -1,7 +1,8 @@
 //! Builds the test module (`xtask/guest/module`) for a guest's kernel.
 //!
-//! With the machine's own compiler where the kernel's headers are at hand; for a stock kernel of Debian's in an unpacked
-//! tree of the Debian release that it was built in, since both the compiler and the C library of its tools must fit.
+//! Uses the host's own compiler where the kernel's headers are available; for a stock kernel of Debian's, it
+//! uses an unpacked tree of the Debian release that built it, because both the compiler and the C library of
+//! its tools must match.
 
 mod sources;
 mod tree;
@@ -21,15 +22,15 @@ pub(crate) const NAME: &str = "p2ptest";
 /// Its sources, in the workspace.
 const FOLDER: &str = "xtask/guest/module";
 
-/// The module for `kernel`, built if it is not in the cache; `None` where nothing is known to build it with.
+/// The module for `kernel`, built if it is not in the cache; `None` if no headers are known.
 ///
 /// # Errors
 ///
-/// What it is built with cannot be had, or it does not build.
+/// A prerequisite of the build is not available, or the build fails.
 pub(crate) fn build(root: &Path, kernel: &GuestKernel) -> Result<Option<PathBuf>> {
     let sources = Sources::read(&root.join(FOLDER))?;
     let release = &kernel.release;
-    let what = format!("building {NAME} for Linux {release}");
+    let purpose = format!("building {NAME} for Linux {release}");
     let (origin, builder) = match &kernel.headers {
         Headers::None => return Ok(None),
         Headers::Folder(folder) => (folder.display().to_string(), Builder::Host(folder.clone())),
@@ -44,9 +45,9 @@ pub(crate) fn build(root: &Path, kernel: &GuestKernel) -> Result<Option<PathBuf>
     let entry = cache::entry(&key, |work| {
         let folder = work.join("build");
         sources.write(&folder)?;
-        builder.build(release, &folder, &what)?;
+        builder.build(release, &folder, &purpose)?;
         fs::rename(folder.join(file_name()), work.join(file_name()))
-            .with_context(|| format!("{what}: there is no {}", file_name()))?;
+            .with_context(|| format!("{purpose}: there is no {}", file_name()))?;
         Ok(fs::remove_dir_all(folder)?)
     })?;
     Ok(Some(entry.join(file_name())))
@@ -57,17 +58,17 @@ pub(crate) fn file_name() -> String {
     format!("{NAME}.ko")
 }
 
-/// Where the compiler is.
+/// The compiler to use.
 enum Builder {
-    /// The machine's own, for headers in this folder.
+    /// The host's own, for headers in this folder.
     Host(PathBuf),
-    /// In a tree of its own, with the headers.
+    /// The one in a tree, with the headers.
     Tree(tree::Tree),
 }
 
 impl Builder {
-    /// Builds what is in `folder`, there, and takes the debug information out of the module.
-    fn build(&self, release: &str, folder: &Path, what: &str) -> Result<()> {
+    /// Builds the sources in `folder`, and strips the debug information from the module.
+    fn build(&self, release: &str, folder: &Path, purpose: &str) -> Result<()> {
         let (mut make, mut strip) = match self {
             Self::Host(headers) => {
                 packages::ensure(&packages::MODULE)?;
@@ -85,21 +86,21 @@ impl Builder {
                 (make, strip)
             }
         };
-        // What cargo's own make says to its children is none of this one's business.
+        // Flags that cargo's own make passes to its children do not apply to this build.
         make.arg("modules").env_remove("MAKEFLAGS").env_remove("MFLAGS");
-        command::run(&mut make, what)?;
+        command::run(&mut make, purpose)?;
         command::run(&mut strip, &format!("stripping {NAME}"))
     }
 }
 
-/// The folder in a verified archive of headers, unpacked into the cache.
+/// The folder of a verified archive of headers, unpacked into the cache.
 fn unpack(kernel: &GuestKernel, file: &Path, sha256: &str) -> Result<PathBuf> {
     let key = format!("headers-{}-{}", kernel.release, &sha256[..16.min(sha256.len())]);
     let folder = cache::entry(&key, |work| {
         let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
         ensure!(
             crate::host::inputs::sha256(&bytes) == sha256,
-            "{} does not have the checksum that is listed for it",
+            "{} does not have its listed checksum",
             file.display()
         );
         let mut tar = Command::new("tar");

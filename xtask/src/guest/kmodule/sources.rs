@@ -1,4 +1,4 @@
-//! The sources of the module, read once: what is built is what the fingerprint is of.
+//! The sources of the module, read once, so that the build and the fingerprint use the same bytes.
 
 use std::fs;
 use std::path::Path;
@@ -7,13 +7,13 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::host::inputs;
 
-/// What is compiled: these, and the file of this name.
+/// The compiled files: those with these extensions, and the file of this name.
 const EXTENSIONS: [&str; 2] = ["c", "h"];
 const KBUILD: &str = "Kbuild";
 /// Characters of a fingerprint.
 const LENGTH: usize = 16;
 
-/// Names and contents, in the order of the names.
+/// Names and contents, sorted by name.
 #[derive(Debug)]
 pub(super) struct Sources(Vec<(String, Vec<u8>)>);
 
@@ -22,7 +22,7 @@ impl Sources {
     ///
     /// # Errors
     ///
-    /// It cannot be read, or there are none.
+    /// The folder cannot be read, or has no sources.
     pub(super) fn read(folder: &Path) -> Result<Self> {
         let at = || format!("cannot read the module's sources in {}", folder.display());
         let mut files = Vec::new();
@@ -39,11 +39,11 @@ impl Sources {
         Ok(Self(files))
     }
 
-    /// Copies them to a new folder.
+    /// Copies the sources to a new folder.
     ///
     /// # Errors
     ///
-    /// It cannot be written.
+    /// The folder cannot be written.
     pub(super) fn write(&self, folder: &Path) -> Result<()> {
         let at = || format!("cannot write the module's sources to {}", folder.display());
         fs::create_dir(folder).with_context(at)?;
@@ -53,7 +53,7 @@ impl Sources {
         Ok(())
     }
 
-    /// Stands for these sources, built with headers of this origin.
+    /// Identifies these sources, built with headers of this origin.
     pub(super) fn fingerprint(&self, origin: &str) -> String {
         let list: Vec<String> =
             self.0.iter().map(|(name, bytes)| format!("{name} {}\n", inputs::sha256(bytes))).collect();
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_compiled_counts() {
+    fn fingerprint_covers_compiled_files_only() {
         let first = folder(&[("Kbuild", "k"), ("a.c", "a"), ("a.h", "h"), ("README.md", "1")]);
         let other = folder(&[("Kbuild", "k"), ("a.c", "a"), ("a.h", "h"), ("a.o", "2")]);
         let changed = folder(&[("Kbuild", "k"), ("a.c", "b"), ("a.h", "h")]);
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_is_the_same() {
+    fn writes_an_identical_copy() {
         let first = folder(&[("Kbuild", "k"), ("a.c", "a")]);
         let sources = Sources::read(first.path()).unwrap();
         let copy = first.path().join("copy");
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_without_a_kbuild_is_refused() {
+    fn rejects_a_folder_without_kbuild() {
         let error = Sources::read(folder(&[("a.c", "a")]).path()).unwrap_err();
         assert!(error.to_string().contains("no Kbuild"), "{error}");
     }

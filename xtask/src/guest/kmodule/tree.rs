@@ -10,13 +10,13 @@ use anyhow::{Result, ensure};
 use crate::host::apt::Suite;
 use crate::host::{cache, packages, tree as host_tree};
 
-/// What the tree needs beside the headers, which bring their compiler.
+/// Packages that the tree needs in addition to the headers, which depend on their compiler.
 const PACKAGES: [&str; 9] =
     ["base-files", "binutils", "coreutils", "dash", "findutils", "grep", "make", "mawk", "sed"];
-/// Folders to mount in: processes, devices, and what is built.
+/// Mount points: processes, devices, and the build folder.
 const MOUNTS: [&str; 3] = ["proc", "dev", "mnt"];
-/// Mounts and enters: the tree, the folder to build in, then the command. The build's tools read `/proc/self` (objtool)
-/// and write to `/dev/null`. All of it is gone with the namespace that it runs in.
+/// Mounts and enters: the tree, the folder to build in, then the command. The build's tools read `/proc/self`
+/// (objtool) and write to `/dev/null`. The mounts disappear with the namespace.
 const ENTER: &str = r#"
 set -e
 mount -t proc proc "$1/proc"
@@ -35,7 +35,7 @@ pub(super) struct Tree(PathBuf);
 ///
 /// # Errors
 ///
-/// The packages cannot be had or unpacked.
+/// The packages are not available or cannot be unpacked.
 pub(super) fn open(suites: &[&str], release: &str) -> Result<Tree> {
     packages::ensure(&packages::TREE)?;
     let tree = cache::entry(&format!("build-{release}"), |work| unpack(suites, release, work))?;
@@ -54,7 +54,7 @@ fn unpack(suites: &[&str], release: &str, tree: &Path) -> Result<()> {
     wanted.push(&headers_package);
     let purpose = format!("to build modules for Linux {release}");
     host_tree::unpack(&suite, &wanted, &purpose, &MOUNTS, tree)?;
-    // Otherwise a choice of the system's administrator.
+    // Normally the system's administrator chooses this link.
     host_tree::make_link(&tree.join("usr/bin/awk"), "mawk")?;
     let makefile = format!("{}/Makefile", headers(release));
     ensure!(
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_names_tree_and_folder_before_itself() {
+    fn passes_tree_and_folder_before_the_command() {
         let command = Tree(PathBuf::from("/t")).enter(Path::new("/f"), "make");
         let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy().into_owned()).collect();
         assert!(words.ends_with(&["sh", "/t", "/f", "make"].map(str::to_owned)), "{words:?}");

@@ -1,4 +1,4 @@
-//! How a guest ends: switched off, dead, followed by another kernel, or given up.
+//! The ways in which a guest ends: powered off, dead, followed by another kernel, or discarded.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -9,31 +9,32 @@ use p2p_trace_guest::frame::Request;
 use super::Guest;
 use crate::{guest::console, host::interrupt};
 
-/// How long a guest may take to switch itself off.
+/// How long a guest may take to power off.
 const POWER_OFF: Duration = Duration::from_secs(30);
 
 impl Guest {
-    /// Switches the guest off as its own kernel does it, and removes its logs.
+    /// Powers the guest off through its own kernel, and removes its logs.
     ///
     /// # Errors
     ///
-    /// It does not switch off in time or not cleanly, or its kernel has complained on the console; then the logs stay.
+    /// It does not power off in time or not cleanly, or its kernel has complained on the console; then the
+    /// logs stay.
     pub(crate) fn power_off(mut self) -> Result<()> {
         self.control.send(&Request::PowerOff.to_string())?;
         let event = self
             .qmp
             .wait_event(POWER_OFF, |event| event["event"] == "SHUTDOWN")
-            .context("the guest does not switch off")?;
+            .context("the guest does not power off")?;
         let reason = event["data"]["reason"].as_str().unwrap_or_default();
         ensure!(
             reason == "guest-shutdown",
-            "the guest did not switch itself off: {reason}; {}",
+            "the guest did not power off by itself: {reason}; {}",
             self.whereabouts()
         );
         let status = self.process.wait(Instant::now() + POWER_OFF)?;
         ensure!(
             status.is_some_and(|status| status.success()),
-            "QEMU ended with {status:?}; {}",
+            "QEMU exited with {status:?}; {}",
             self.whereabouts()
         );
         let complaints = self.complaints();
@@ -46,7 +47,8 @@ impl Guest {
         fs::remove_dir_all(&self.log).with_context(|| format!("cannot remove {}", self.log.display()))
     }
 
-    /// Ends the guest as a loss of power does: what its kernel has not written yet is gone. Its logs stay, and its disk.
+    /// Kills the guest as a power loss does: data that its kernel has not written yet is lost. Its logs and
+    /// its disk stay.
     ///
     /// # Errors
     ///
@@ -55,12 +57,12 @@ impl Guest {
         self.process.kill()
     }
 
-    /// Waits until the guest's kernel has died, and gives what it said of it. Until then, whatever its jobs still say is
-    /// taken in: see [`Guest::said`].
+    /// Waits until the guest's kernel has died, and returns its last messages. Until then, output of its jobs
+    /// is still received: see [`Guest::printed`].
     ///
     /// # Errors
     ///
-    /// It is still alive when its time is over, or it is gone without having died.
+    /// It is still alive at the time limit, or it has exited without a kernel panic.
     pub(crate) fn wait_death(&mut self) -> Result<Vec<String>> {
         loop {
             if let Err(error) = self.pump(self.deadline) {
@@ -71,11 +73,11 @@ impl Guest {
         }
     }
 
-    /// Waits until another kernel has come up in it: the one that saves the memory of the first.
+    /// Waits until another kernel has booted in it: the one that saves the memory of the first.
     ///
     /// # Errors
     ///
-    /// None has when its time is over, or it is gone.
+    /// No kernel has booted at the time limit, or the guest has exited.
     pub(crate) fn wait_next_kernel(&mut self) -> Result<()> {
         while self.boots < 2 {
             self.pump(self.deadline)?;
@@ -83,11 +85,11 @@ impl Guest {
         Ok(())
     }
 
-    /// Ends the guest at once, in whatever state it is, and removes its logs.
+    /// Kills the guest in any state, and removes its logs.
     ///
     /// # Errors
     ///
-    /// They cannot be removed.
+    /// The logs cannot be removed.
     pub(crate) fn discard(self) -> Result<()> {
         let log = self.log.clone();
         drop(self);

@@ -1,4 +1,4 @@
-//! What the agent in the guest says, taken in while something is waited for.
+//! Receives the messages of the guest's agent while the host waits.
 
 use std::time::{Duration, Instant};
 
@@ -11,50 +11,50 @@ use crate::guest::job::{Job, State};
 use crate::guest::link::Received;
 use crate::host::interrupt;
 
-/// How often waiting looks whether it should go on.
+/// Interval of the checks whether to continue waiting.
 const TICK: Duration = Duration::from_millis(100);
-/// How often waiting looks at the console.
-const LOOK: Duration = Duration::from_secs(1);
-/// How a job ends whose kernel is gone.
-const GONE: i32 = 255;
+/// Interval of the checks of the console.
+const CONSOLE_CHECK: Duration = Duration::from_secs(1);
+/// Exit code of a job whose kernel has died.
+const KERNEL_DIED: i32 = 255;
 
 impl Guest {
-    /// Takes in the next message of the agent; returns at the latest at `until`.
+    /// Receives the agent's next message; returns at `until` at the latest.
     pub(super) fn pump(&mut self, until: Instant) -> Result<()> {
         loop {
             interrupt::check()?;
             let now = Instant::now();
             if now >= self.deadline {
                 bail!(Stuck(format!(
-                    "the guest was given {} s and they are over; {}",
+                    "the guest exceeded its time limit of {} s; {}",
                     self.limit.as_secs(),
                     self.whereabouts()
                 )));
             }
             let patience = until.min(self.deadline).saturating_duration_since(now).min(TICK);
             match self.control.receive(patience) {
-                Received::Line(line) => return self.take(&line),
+                Received::Line(line) => return self.handle(&line),
                 Received::Nothing if Instant::now() >= until => return Ok(()),
                 Received::Nothing => {
                     if let Some(status) = self.process.status()? {
-                        bail!("the guest is gone (QEMU ended with {status}); {}", self.whereabouts());
+                        bail!("the guest has exited (QEMU exited with {status}); {}", self.whereabouts());
                     }
-                    self.look()?;
+                    self.check_console()?;
                 }
                 Received::Closed => {
                     interrupt::check()?;
-                    bail!("the guest is gone; {}", self.whereabouts())
+                    bail!("the guest has closed its connection; {}", self.whereabouts())
                 }
             }
         }
     }
 
-    /// Fails as soon as the kernel has complained: what is waited for may never come then.
-    fn look(&mut self) -> Result<()> {
-        if self.look.is_none_or(|at| Instant::now() < at) {
+    /// Fails as soon as the kernel has complained: the awaited event may never happen then.
+    fn check_console(&mut self) -> Result<()> {
+        if self.next_check.is_none_or(|at| Instant::now() < at) {
             return Ok(());
         }
-        self.look = Some(Instant::now() + LOOK);
+        self.next_check = Some(Instant::now() + CONSOLE_CHECK);
         let complaints = self.complaints();
         if !complaints.is_empty() {
             bail!(Stuck(format!("the kernel complained: {}", complaints.join(" | "))));
@@ -62,31 +62,31 @@ impl Guest {
         Ok(())
     }
 
-    /// Files one message of the agent.
-    fn take(&mut self, line: &str) -> Result<()> {
+    /// Handles one message of the agent.
+    fn handle(&mut self, line: &str) -> Result<()> {
         match Reply::parse(line) {
-            Some(Reply::Ready(release)) => self.come_up(release),
-            Some(Reply::Out(job, text)) => self.state(job)?.add_outstanding(text),
+            Some(Reply::Ready(release)) => self.booted(release),
+            Some(Reply::Out(job, text)) => self.state(job)?.add_out(text),
             Some(Reply::Err(job, text)) => self.state(job)?.add_err(text),
             Some(Reply::Exit(job, code)) => self.state(job)?.end(code),
-            Some(Reply::Refused(why)) => bail!("the agent in the guest refuses: {why}"),
-            None => bail!("the agent in the guest said what is not understood: {line}"),
+            Some(Reply::Refused(reason)) => bail!("the agent in the guest refuses a request: {reason}"),
+            None => bail!("the agent in the guest sent an unknown message: {line}"),
         }
         Ok(())
     }
 
-    /// A kernel has come up. What ran in the one before has ended with it.
-    fn come_up(&mut self, release: String) {
+    /// Records that a kernel has booted. The jobs of the previous one have ended with it.
+    fn booted(&mut self, release: String) {
         self.release = release;
         self.boots += 1;
         for state in self.jobs.values_mut().filter(|state| !state.ended()) {
-            state.end(GONE);
+            state.end(KERNEL_DIED);
         }
     }
 
     fn state(&mut self, job: u32) -> Result<&mut State> {
         self.jobs
             .get_mut(&Job::from(job))
-            .with_context(|| format!("the guest speaks of an unknown job {job}"))
+            .with_context(|| format!("the guest sent a message about an unknown job {job}"))
     }
 }

@@ -1,4 +1,4 @@
-//! A booted guest: commands run in it, its console is watched, and it is switched off or killed at the end.
+//! A booted guest: runs commands in it, watches its console, and powers it off or kills it at the end.
 
 mod ending;
 mod listen;
@@ -24,17 +24,17 @@ use super::scratch;
 use crate::host::interrupt;
 use crate::kernels::GuestKernel;
 
-/// How often a guest is booted whose kernel dies on the way.
+/// How many times a guest is booted whose kernel dies during the boot.
 const ATTEMPTS: u32 = 3;
-/// The kernel died before it took commands; what it said of it.
+/// The kernel died before it accepted commands; has its last messages.
 #[derive(Debug, thiserror::Error)]
 #[error("the guest's kernel died while booting:\n  | {}", .0.join("\n  | "))]
 struct DiedBooting(Vec<String>);
 
-/// What to boot, and for how long.
+/// The guest to boot, and its time limit.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Boot<'a> {
-    /// Name of the folder its logs go to, under `target/guest`.
+    /// Name of the folder of its logs, under `target/guest`.
     pub(crate) name: &'a str,
     pub(crate) kernel: &'a GuestKernel,
     /// The root file system, from [`super::initramfs::build`].
@@ -42,11 +42,12 @@ pub(crate) struct Boot<'a> {
     pub(crate) machine: &'a Machine,
     /// How to execute it.
     pub(crate) acceleration: Acceleration,
-    /// When to give up: from the start to the power-off.
+    /// Time limit from the start to the power-off.
     pub(crate) limit: Duration,
 }
 
-/// A running guest. It is killed when this value is dropped; its logs stay unless [`Guest::power_off`] went well.
+/// A running guest. It is killed when this value is dropped; its logs stay unless [`Guest::power_off`]
+/// succeeds.
 #[derive(Debug)]
 pub(crate) struct Guest {
     process: Process,
@@ -56,28 +57,28 @@ pub(crate) struct Guest {
     deadline: Instant,
     limit: Duration,
     jobs: BTreeMap<Job, State>,
-    /// Complaints with one of these words in them are part of a test.
+    /// Complaints that contain one of these words are part of a test.
     provoked: Vec<&'static str>,
-    /// When waiting looks at the console again; `None`: complaints are no reason to stop waiting.
-    look: Option<Instant>,
+    /// Time of the next check of the console; `None` if complaints do not end the waiting.
+    next_check: Option<Instant>,
     next: Job,
     log: PathBuf,
     /// The image that it was booted from.
     image: PathBuf,
-    /// How often a kernel has come up in it.
+    /// How many kernels have booted in it.
     boots: u32,
-    /// Holds the sockets and the root file system, and takes them with it.
+    /// Holds the sockets and the root file system; dropping it removes them.
     scratch: TempDir,
 }
 
 impl Guest {
-    /// Boots a guest and waits until it takes commands. A kernel that dies before it has started its first process
-    /// has not come to anything of ours; under software emulation that happens now and then, so it is said and
-    /// tried again.
+    /// Boots a guest and waits until it accepts commands. A kernel that dies before its first process has not
+    /// run any of our code; this happens occasionally under software emulation, so it is reported and
+    /// retried.
     ///
     /// # Errors
     ///
-    /// QEMU cannot be started, or the guest does not come up within its time.
+    /// QEMU cannot be started, or the guest does not boot in time.
     pub(crate) fn start(boot: Boot<'_>) -> Result<Self> {
         for attempt in 1..ATTEMPTS {
             match Self::start_once(boot) {
@@ -131,7 +132,7 @@ impl Guest {
             limit: boot.limit,
             jobs: BTreeMap::new(),
             provoked: Vec::new(),
-            look: None,
+            next_check: None,
             next: Job::default(),
             log,
             image: boot.kernel.image.clone(),
@@ -142,7 +143,7 @@ impl Guest {
             if let Err(error) = guest.pump(guest.deadline) {
                 let lines = console::death(&guest.console());
                 return if lines.is_empty() {
-                    Err(error.context("the guest did not come up"))
+                    Err(error.context("the guest did not boot"))
                 } else {
                     Err(error.context(DiedBooting(lines)))
                 };
@@ -155,44 +156,39 @@ impl Guest {
             guest.release,
             boot.kernel.release
         );
-        guest.look = Some(Instant::now());
+        guest.next_check = Some(Instant::now());
         Ok(guest)
     }
 
-    /// The other end of its terminal, `/dev/hvc0`. One at a time can have it.
+    /// The other end of its terminal, `/dev/hvc0`. Only one user at a time can connect.
     pub(crate) fn terminal(&self) -> Result<UnixStream> {
         UnixStream::connect(self.scratch.path().join("terminal")).context("cannot reach the guest's terminal")
     }
 
-    /// Gives the guest so much more time from now on.
+    /// Restarts the guest's time limit with this value.
     pub(crate) fn extend(&mut self, limit: Duration) {
         self.limit = limit;
         self.deadline = Instant::now() + limit;
     }
 
-    /// What the kernel has complained about on its console, without what was provoked.
+    /// The kernel's complaints on its console, except for provoked ones.
     pub(crate) fn complaints(&self) -> Vec<String> {
         console::complaints(&self.console(), &self.provoked)
     }
 
-    /// Where the kernel was at the first of them.
-    pub(crate) fn place_of_complaint(&self) -> Vec<String> {
-        console::place(&self.console(), &self.provoked)
-    }
-
-    /// From now on, complaints with these words in them are no failure: a test is about to provoke one.
+    /// From now on, complaints with these words are not a failure: a test is about to provoke one.
     pub(crate) fn provoke(&mut self, words: &'static str) {
         if !self.provoked.contains(&words) {
             self.provoked.push(words);
         }
     }
 
-    /// From now on, no complaint ends the waiting: something has gone wrong already.
+    /// From now on, complaints do not end the waiting: a failure has been detected already.
     pub(super) const fn expect_complaints(&mut self) {
-        self.look = None;
+        self.next_check = None;
     }
 
-    /// Folder on the host for whatever should be looked at when something goes wrong.
+    /// Folder on the host for files that help to analyze a failure.
     pub(crate) fn log(&self) -> &Path {
         &self.log
     }
@@ -202,49 +198,51 @@ impl Guest {
         &mut self.qmp
     }
 
-    /// What the kernel wrote to its console from its first complaint on, else the last lines.
+    /// The kernel's console from its first complaint on, else the last lines.
     pub(crate) fn console_excerpt(&self, lines: usize) -> Vec<String> {
         console::excerpt(&self.console(), &self.provoked, lines)
     }
 
-    /// Everything the kernel has written to its console.
+    /// The complete output of the kernel on its console.
     pub(crate) fn console(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.log.join("console.log")).unwrap_or_default()).into_owned()
     }
 
-    /// Runs a shell command and waits for its end.
+    /// Runs a shell command and waits until it exits.
     ///
     /// # Errors
     ///
-    /// The guest is gone or its time is over. A command that fails is no error here: see [`Guest::check`].
+    /// The guest has exited or exceeded its time limit. A failed command is not an error here: see
+    /// [`Guest::check`].
     pub(crate) fn run(&mut self, command: &str) -> Result<Output> {
         let job = self.spawn(command)?;
         self.wait(job)
     }
 
-    /// Runs a shell command that has to succeed, and gives the lines it printed.
+    /// Runs a shell command that must succeed, and returns the lines it printed.
     ///
     /// # Errors
     ///
-    /// As [`Guest::run`], and when its exit code is not 0.
+    /// As [`Guest::run`], and if its exit code is not 0.
     pub(crate) fn check(&mut self, command: &str) -> Result<Vec<String>> {
         self.run(command)?.success().with_context(|| format!("in the guest: {command}"))
     }
 
-    /// Starts a shell command, which goes on while others run.
+    /// Starts a shell command in the background.
     ///
     /// # Errors
     ///
-    /// The guest is gone.
+    /// The guest has exited.
     pub(crate) fn spawn(&mut self, command: &str) -> Result<Job> {
         self.spawn_job(command, None)
     }
 
-    /// Starts a shell command whose lines are handed to `sink` as they come, whatever this host waits for.
+    /// Starts a shell command whose lines are passed to `sink` as they arrive, while the host waits for
+    /// anything.
     ///
     /// # Errors
     ///
-    /// The guest is gone.
+    /// The guest has exited.
     pub(crate) fn spawn_with(&mut self, command: &str, sink: Sink) -> Result<Job> {
         self.spawn_job(command, Some(sink))
     }
@@ -257,24 +255,24 @@ impl Guest {
         Ok(job)
     }
 
-    /// Waits for the end of a job and forgets it.
+    /// Waits until a job has exited and forgets it.
     ///
     /// # Errors
     ///
-    /// The guest is gone or its time is over.
+    /// The guest has exited or exceeded its time limit.
     pub(crate) fn wait(&mut self, job: Job) -> Result<Output> {
-        self.wait_within(job, self.limit)?.with_context(|| format!("job {job:?} did not end"))
+        self.wait_within(job, self.limit)?.with_context(|| format!("job {job:?} did not exit"))
     }
 
-    /// Waits for the end of a job, but no longer than `patience`; `None` when it still runs.
+    /// Waits until a job has exited, but no longer than `patience`; `None` if it is still running.
     ///
     /// # Errors
     ///
-    /// The guest is gone or its time is over.
+    /// The guest has exited or exceeded its time limit.
     pub(crate) fn wait_within(&mut self, job: Job, patience: Duration) -> Result<Option<Output>> {
         let until = Instant::now() + patience;
         loop {
-            let Some(state) = self.jobs.get(&job) else { bail!("there is no job {job:?}") };
+            let Some(state) = self.jobs.get(&job) else { bail!("unknown job {job:?}") };
             if state.ended() {
                 return Ok(self.jobs.remove(&job).and_then(State::finish));
             }
@@ -285,18 +283,18 @@ impl Guest {
         }
     }
 
-    /// Waits until a job prints a line that starts with `start`, and gives that line.
+    /// Waits until a job prints a line that starts with `start`, and returns that line.
     ///
     /// # Errors
     ///
-    /// The job ends without it, or the guest is gone or its time is over.
+    /// The job exits without it, or the guest has exited or exceeded its time limit.
     pub(crate) fn wait_line(&mut self, job: Job, start: &str) -> Result<String> {
         loop {
-            let Some(state) = self.jobs.get(&job) else { bail!("there is no job {job:?}") };
+            let Some(state) = self.jobs.get(&job) else { bail!("unknown job {job:?}") };
             if let Some(line) = state.out().iter().find(|line| line.starts_with(start)) {
                 return Ok(line.clone());
             }
-            ensure!(!state.ended(), "a command ended without printing `{start}…`; it said: {}", state.text());
+            ensure!(!state.ended(), "a command exited without printing `{start}…`: {}", state.text());
             self.pump(self.deadline)?;
         }
     }
@@ -305,35 +303,36 @@ impl Guest {
     ///
     /// # Errors
     ///
-    /// The guest is gone.
+    /// The guest has exited.
     pub(crate) fn signal(&mut self, job: Job, signal: rustix::process::Signal) -> Result<()> {
         self.control.send(&Request::Signal(job.number(), signal.as_raw()).to_string())
     }
 
-    /// The files that it was booted from on this machine: the image and the root file system.
+    /// The host's files that it was booted from: the image and the root file system.
     ///
     /// # Errors
     ///
-    /// One of them is gone.
+    /// One of them does not exist any more.
     pub(crate) fn booted_from(&self) -> Result<[PathBuf; 2]> {
         let initramfs = self.scratch.path().join("initramfs");
-        let real = |path: &Path| path.canonicalize().with_context(|| format!("{} is gone", path.display()));
+        let real =
+            |path: &Path| path.canonicalize().with_context(|| format!("cannot find {}", path.display()));
         Ok([real(&self.image)?, real(&initramfs)?])
     }
 
-    /// The lines that a job has printed so far; none if it is not known.
+    /// The lines that a job has printed so far; none if the job is unknown.
     pub(crate) fn printed(&self, job: Job) -> &[String] {
         self.jobs.get(&job).map_or(&[], State::out)
     }
 
-    /// Where to look when something went wrong.
+    /// Information for the analysis of a failure.
     fn whereabouts(&self) -> String {
         let tail = self.console_excerpt(5).join("\n  ");
         format!("console: {}\n  {tail}", self.log.join("console.log").display())
     }
 }
 
-/// Where the logs of a guest go.
+/// Folder of a guest's logs.
 pub(super) fn log_folder(name: &str) -> PathBuf {
     crate::workspace().join("target/guest").join(name)
 }
@@ -346,8 +345,8 @@ fn connect(path: &Path, process: &mut Process, deadline: Instant, log: &Path) ->
             return Ok(link);
         }
         if let Some(status) = process.status()? {
-            let said = fs::read_to_string(log.join("qemu.log")).unwrap_or_default();
-            bail!("QEMU ended at once with {status}: {}", said.trim());
+            let message = fs::read_to_string(log.join("qemu.log")).unwrap_or_default();
+            bail!("QEMU exited immediately with {status}: {}", message.trim());
         }
         ensure!(Instant::now() < deadline, "QEMU does not listen on {}", path.display());
         std::thread::sleep(Duration::from_millis(10));
