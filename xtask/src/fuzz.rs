@@ -1,4 +1,5 @@
-//! Runs the fuzz targets of `fuzz/`, on the stable compiler: libFuzzer needs only the coverage, and no sanitizer.
+//! Runs the fuzz targets of `fuzz/` with the stable compiler: libFuzzer needs only the coverage, and no
+//! sanitizer.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,22 +12,22 @@ use clap::Args;
 use crate::host::cargo::plain;
 use crate::host::{command, packages};
 
-/// Which targets to run, and how long.
+/// The targets to run, and for how long.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Options {
-    /// Run this target only (repeatable): dump, core, btf, texts or shown.
+    /// Run only this target (repeatable): dump, core, btf, texts or shown.
     #[arg(long, value_name = "NAME", value_parser = TARGETS.map(|target| target.name))]
     target: Vec<String>,
-    /// So many inputs for each; without it as many as take a quarter of a minute or less.
+    /// Number of inputs for each target; by default, as many as take a quarter of a minute or less.
     #[arg(long, value_name = "COUNT")]
     runs: Option<u32>,
-    /// Go on with each for so many seconds, however many inputs that is.
+    /// Run each target for this many seconds, with any number of inputs.
     #[arg(long, value_name = "SECONDS", conflicts_with = "runs")]
     seconds: Option<u32>,
 }
 
 impl Options {
-    /// All targets, so many times as many inputs as in a short run.
+    /// All targets, with `factor` times the inputs of a short run.
     pub(crate) fn scaled(factor: u32) -> Vec<Self> {
         let of = |target: &Target| Self {
             target: vec![target.name.to_owned()],
@@ -36,7 +37,7 @@ impl Options {
         TARGETS.iter().map(of).collect()
     }
 
-    /// All targets, each for so many seconds.
+    /// All targets, each for this many seconds.
     pub(crate) const fn timed(seconds: u32) -> Self {
         Self { target: Vec::new(), runs: None, seconds: Some(seconds) }
     }
@@ -44,9 +45,9 @@ impl Options {
 
 struct Target {
     name: &'static str,
-    /// Where its corpus lies in the repository.
+    /// Folders of its corpus in the repository.
     corpus: &'static [&'static str],
-    /// Inputs of a short run: enough to see that target and corpus are alive, and to find what is easily found.
+    /// Inputs of a short run: enough to check that target and corpus work, and to find shallow bugs.
     runs: u32,
 }
 
@@ -60,23 +61,25 @@ const TARGETS: [Target; 5] = [
     Target { name: "shown", corpus: &["fuzz/corpus/shown", DUMPS], runs: 400 },
 ];
 
-/// Inputs that all runs here have had so far, of each target.
+/// The folder of the number of inputs of each target over all runs on this host.
 const COUNTS: &str = "executions";
 
-/// The coverage that libFuzzer goes by, as `cargo fuzz` asks for it (its options `--sanitizer none` and `--release`).
+/// The coverage that libFuzzer uses, with the flags of `cargo fuzz` (its options `--sanitizer none` and
+/// `--release`).
 const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
                      -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
                      -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares";
-/// Named, so that build scripts and macros are compiled without.
+/// Named explicitly, so that the flags do not apply to build scripts and macros.
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
-/// No input may take so many seconds, nor so many MiB.
+/// Limits of each input, in seconds and MiB.
 const LIMITS: [&str; 2] = ["-timeout=30", "-rss_limit_mb=1024"];
 
-/// Builds the targets and runs them, and says how many inputs each had. What they find is kept below `target/fuzz`.
+/// Builds and runs the targets, and prints the number of inputs of each. Findings are kept below
+/// `target/fuzz`.
 ///
 /// # Errors
 ///
-/// They cannot be built, or one has found something.
+/// A target cannot be built, or has found something.
 pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
     let target_dir = build(root)?;
     let is_chosen =
@@ -98,7 +101,7 @@ fn build(root: &Path) -> Result<PathBuf> {
     build
         .args([
             "build",
-            // Not locked: its lock file follows what p2p-trace itself depends on.
+            // Not locked: its lock file follows p2p-trace's own dependencies.
             "--release",
             "--target",
             TRIPLE,
@@ -121,24 +124,24 @@ fn fuzz(root: &Path, target_dir: &Path, target: &Target, length: &str) -> Result
         .args(LIMITS)
         .arg("-print_final_stats=1")
         .arg(format!("-artifact_prefix={}/{name}-", target_dir.display()))
-        // What is new goes into the first folder.
+        // New inputs go into the first folder.
         .arg(found)
         .args(target.corpus.iter().map(|folder| root.join(folder)));
-    let said = command::listen(&mut fuzz, &format!("fuzzing {name}"))?;
-    let count = executions(&said).context("libFuzzer does not say how many inputs there were")?;
+    let output = command::listen(&mut fuzz, &format!("fuzzing {name}"))?;
+    let count = executions(&output).context("libFuzzer does not print the number of inputs")?;
     let total = add_up(target_dir, name, count)?;
     let seconds = started.elapsed().as_secs();
-    println!("fuzz: {name}: {count} inputs in {seconds} s, {total} so far on this machine");
+    println!("fuzz: {name}: {count} inputs in {seconds} s, {total} so far on this host");
     Ok(())
 }
 
-/// What libFuzzer says at the end.
-fn executions(said: &str) -> Option<u64> {
-    let line = said.lines().rev().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
+/// Parses libFuzzer's final statistics.
+fn executions(output: &str) -> Option<u64> {
+    let line = output.lines().rev().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
     line?.trim().parse().ok()
 }
 
-/// Keeps how many inputs there have been, over all runs; gives that.
+/// Adds to the stored number of inputs over all runs, and returns the sum.
 fn add_up(target_dir: &Path, name: &str, count: u64) -> Result<u64> {
     let folder = target_dir.join(COUNTS);
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
@@ -149,7 +152,7 @@ fn add_up(target_dir: &Path, name: &str, count: u64) -> Result<u64> {
     Ok(total)
 }
 
-/// Inputs of all targets together, over all runs on this machine.
+/// Inputs of all targets together, over all runs on this host.
 pub(crate) fn total(root: &Path) -> u64 {
     let folder = root.join("target/fuzz").join(COUNTS);
     let count =
@@ -162,9 +165,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_inputs_of_all_runs_are_added_up() {
-        let said = "#4096\tDONE\nstat::number_of_executed_units: 4096\nstat::peak_rss_mb: 80\n";
-        assert_eq!((executions(said), executions("#1 DONE")), (Some(4096), None));
+    fn adds_up_the_inputs_of_all_runs() {
+        let output = "#4096\tDONE\nstat::number_of_executed_units: 4096\nstat::peak_rss_mb: 80\n";
+        assert_eq!((executions(output), executions("#1 DONE")), (Some(4096), None));
         let root = tempfile::tempdir().unwrap();
         let target_dir = root.path().join("target/fuzz");
         assert_eq!(add_up(&target_dir, "dump", 4096).unwrap(), 4096);

@@ -25,7 +25,7 @@ use ebpf::Verdict;
 
 /// Development tasks of p2p-trace.
 ///
-/// Missing tools are installed on the way; each is named first.
+/// Missing tools are installed when they are needed; each is printed first.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Arguments {
@@ -37,34 +37,34 @@ struct Arguments {
 enum Task {
     /// Compile the kernel side and write it to crates/probe/bpf.
     BuildEbpf {
-        /// Compare with what is there instead: exit code 1 if it differs, 2 if the toolchain does.
+        /// Compare with the committed objects instead: exit code 1 if they differ, 2 if the toolchain does.
         #[arg(long)]
         check: bool,
     },
-    /// Get the kernels for the guests and say where they are.
+    /// Get the kernels for the guests and print their paths.
     Kernels {
-        /// `host` or a version such as 7.3; all that the tests use if none is named.
+        /// `host` or a version such as 7.3; all kernels of the tests if none is named.
         labels: Vec<String>,
     },
     /// Boot a kernel, block an unbind and watch it with p2p-trace.
     Demo(demo::Options),
-    /// Run the scenarios in guests only.
+    /// Run only the scenarios in guests.
     Scenarios(scenarios::Options),
-    /// Feed the readers with inputs that libFuzzer makes up.
+    /// Fuzz the readers with libFuzzer.
     Fuzz(fuzz::Options),
-    /// Measure what tracing costs, beside its peers, in guest instructions.
+    /// Measure the cost of tracing in guest instructions, compared with other tracers.
     Bench(bench::Options),
     /// Run a command in a guest, on the machine of the scenarios.
     Shell(shell::Options),
-    /// Run everything that must hold: format, lints, docs, tests.
+    /// Run all checks of a change: format, lints, docs, tests.
     Test(test::Options),
-    /// Run what takes long: many inputs and cases, all scenarios on all kernels, again and again.
+    /// Run the long checks: many inputs and cases, all scenarios on all kernels, with repetitions.
     Soak(soak::Options),
 }
 
-/// Something was looked at and is not as it should be.
+/// A check has failed.
 const FAILED: u8 = 1;
-/// Nothing can be said.
+/// The result is inconclusive.
 const INCONCLUSIVE: u8 = 2;
 /// The task could not be carried out.
 const ERROR: u8 = 3;
@@ -117,7 +117,7 @@ fn success_if(good: bool) -> ExitCode {
     if good { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
 }
 
-/// Gets kernels and prints them; returns whether all that were named or required are here.
+/// Gets kernels and prints them; returns whether all named or required ones are available.
 fn list_kernels(root: &Path, labels: &[String]) -> bool {
     let named: Vec<&str> = labels.iter().map(String::as_str).collect();
     let selection = kernels::select(root, if named.is_empty() { &kernels::TESTED } else { &named });
@@ -136,13 +136,13 @@ fn list_kernels(root: &Path, labels: &[String]) -> bool {
     selection.missing.iter().all(|missing| !missing.required && named.is_empty())
 }
 
-/// Prints clap's help, version or complaint.
+/// Prints clap's help, version or error.
 fn answer_of(answer: &clap::Error) -> ExitCode {
     let printed = answer.print();
     if answer.use_stderr() || printed.is_err() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS }
 }
 
-/// The workspace's root: that of the checkout `cargo xtask` was called in.
+/// The workspace's root: the checkout that `cargo xtask` runs in.
 fn workspace() -> PathBuf {
     let manifest =
         std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());

@@ -1,5 +1,5 @@
-//! Miri, which runs tests in an interpreter that knows undefined behaviour when it comes to it, on what reads memory that others
-//! write meanwhile, and on the codec.
+//! Miri, an interpreter that detects undefined behavior, for the tests of the codec and of the code that
+//! reads memory with concurrent writers.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,31 +11,31 @@ use crate::summary::Outcome;
 use crate::test::cargo::counted;
 use crate::test::stage::Done;
 
-/// It is part of no stable Rust.
+/// No stable Rust has it.
 const TOOLCHAIN: &str = "nightly";
-/// Tests of the rings and of the codec. Those that take minutes leave themselves out.
+/// Tests of the rings and of the codec. Tests that would take minutes skip themselves.
 const TESTS: [&str; 4] = ["transport::", "rings::", "block::", "codec::"];
 const PACKAGES: [&str; 4] = ["--package", "p2p-trace-probe", "--package", "p2p-trace-dump"];
 
-/// Runs the tests where Miri is there; it is never installed, and nothing is downloaded.
+/// Runs the tests if Miri is installed; it is never installed, and nothing is downloaded.
 ///
 /// # Errors
 ///
-/// They cannot be compiled.
+/// The tests cannot be compiled.
 pub(crate) fn run(root: &Path) -> Result<Done> {
-    if !is_there(root) {
-        let reason = "Miri is not here: `rustup toolchain install nightly --component miri --component rust-src`, \
+    if !is_available(root) {
+        let reason = "Miri is not installed: `rustup toolchain install nightly --component miri --component rust-src`, \
                       then `cargo +nightly miri setup`";
         println!("{reason}");
-        return Ok(Done::Whole(Outcome::Skipped(reason.to_owned())));
+        return Ok(Done::Outcome(Outcome::Skipped(reason.to_owned())));
     }
     let mut test = miri(root, "test");
     test.args(["--locked", "--no-default-features", "--lib"]).args(PACKAGES).arg("--").args(TESTS);
     counted(test).map(Done::Tests)
 }
 
-/// With the library that it compiles for itself.
-fn is_there(root: &Path) -> bool {
+/// Checks Miri and the library that it compiles for itself.
+fn is_available(root: &Path) -> bool {
     command::exists("rustup") && command::probe(&mut miri(root, "setup")).is_some()
 }
 

@@ -1,4 +1,4 @@
-//! `cargo xtask shell`: runs a command in a guest, to try things out on the machine of the scenarios.
+//! `cargo xtask shell`: runs a command in a guest, for experiments on the machine of the scenarios.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -12,43 +12,42 @@ use crate::host::{cargo::Profile, packages};
 use crate::kernels;
 use crate::scenarios::lab::{Lab, machine};
 
-/// What to run, and on which kernel.
+/// The command, and the kernel to run it on.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
-    /// The command, for the guest's shell: p2p-trace, the programs of the scenarios and the test module
-    /// are there.
+    /// The command, for the guest's shell; p2p-trace, the programs of the scenarios and the test module are
+    /// available.
     command: String,
-    /// Kernel to run it on: 7.3, 6.12, 6.1, 5.10 or host; any that can be had if none is named.
+    /// Kernel to run it on: 7.3, 6.12, 6.1, 5.10 or host; any available one if none is named.
     #[arg(long, value_name = "LABEL")]
     kernel: Option<String>,
-    /// Seconds after which the guest is ended.
+    /// Seconds after which the guest is killed.
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     limit: u64,
-    /// Have a clock that counts instructions, one a nanosecond, and one processor: what is timed then does not depend on how busy
-    /// this machine is.
+    /// Use a clock that counts instructions, one per nanosecond, and one processor: times then do not depend
+    /// on the host's load.
     #[arg(long)]
     icount: bool,
 }
 
-/// Boots a guest, runs the command in it, shows what it says, and switches it off.
+/// Boots a guest, runs the command in it, shows its output, and powers the guest off.
 ///
 /// # Errors
 ///
-/// Something the guest needs cannot be had, or it does not come up or end in time.
+/// A prerequisite of the guest is not available, or it does not boot or exit in time.
 pub(crate) fn run(root: &Path, options: &Options) -> Result<ExitCode> {
     packages::ensure(&packages::GUEST)?;
-    let kernel = match &options.kernel {
-        None => kernels::find_any()?,
-        Some(label) => {
-            let selection = kernels::select(root, &[label.as_str()]);
-            let reason = selection.missing.into_iter().next().map(|missing| missing.reason);
-            selection
-                .found
-                .into_iter()
-                .next()
-                .with_context(|| format!("there is no kernel {label}: {}", reason.unwrap_or_default()))?
-        }
-    };
+    let kernel =
+        match &options.kernel {
+            None => kernels::find_any()?,
+            Some(label) => {
+                let selection = kernels::select(root, &[label.as_str()]);
+                let reason = selection.missing.into_iter().next().map(|missing| missing.reason);
+                selection.found.into_iter().next().with_context(|| {
+                    format!("kernel {label} is not available: {}", reason.unwrap_or_default())
+                })?
+            }
+        };
     let programs = programs::build(root, Profile::Guest)?;
     let module = kmodule::build(root, &kernel)?;
     let initramfs = initramfs::build(&kernel, &programs, module.as_deref())?;

@@ -1,5 +1,5 @@
-//! `cargo xtask soak`: what takes long, before something larger is called done. Whatever `cargo xtask test` has in a short form or
-//! leaves out on some kernels is here.
+//! `cargo xtask soak`: long checks, before a larger change is complete. It runs in full everything that
+//! `cargo xtask test` shortens or omits on some kernels.
 
 use std::path::Path;
 
@@ -16,15 +16,15 @@ use crate::summary::Outcome;
 use crate::test::cargo::counted;
 use crate::test::stage::{Choice, Done};
 
-/// What to run, and for how long.
+/// The stages to run, and for how long.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     #[command(flatten)]
     stages: Choice<Stage>,
-    /// So many times as many cases, inputs, kills and repetitions.
+    /// Multiplies the numbers of cases, inputs, kills and repetitions.
     #[arg(long, value_name = "FACTOR", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     scale: u16,
-    /// Feed each fuzz target for so many seconds, in place of a number of inputs.
+    /// Run each fuzz target for this many seconds instead of a number of inputs.
     #[arg(long, value_name = "SECONDS")]
     fuzz_seconds: Option<u32>,
 }
@@ -32,34 +32,35 @@ pub(crate) struct Options {
 /// The stages in their order.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 enum Stage {
-    /// The kernel side compiled anew is byte for byte what is committed.
+    /// The kernel side compiles to exactly the committed bytes.
     Objects,
     /// Property tests, with many cases each.
     Properties,
-    /// Miri finds no undefined behaviour in what reads the rings, and in the codec.
+    /// Miri finds no undefined behavior in the code that reads the rings, and in the codec.
     Miri,
-    /// The readers bear what libFuzzer makes of the corpus, in a long run.
+    /// The readers withstand libFuzzer's mutations of the corpus, in a long run.
     Fuzz,
-    /// All scenarios on every kernel, also where the short run leaves them out; a recorder is killed many times.
+    /// All scenarios on every kernel, including those that the short run omits; a recorder is killed many
+    /// times.
     Guests,
-    /// Scenarios in which something races, again and again.
+    /// Scenarios with races, repeated.
     Repeats,
-    /// The cost, and many events at full speed, of the programs as users have them.
+    /// The cost, and many events at full speed, of release builds.
     Cost,
 }
 
 /// Cases of a property test; 256 in a plain run.
 const CASES: u64 = 4096;
-/// So many times as many inputs of a fuzz target as in the short run.
+/// Multiple of a short run's inputs for each fuzz target.
 const RUNS: u32 = 50;
-/// How often something that races is run.
+/// Repetitions of scenarios with races.
 const TIMES: usize = 5;
-/// What races with the kernel, or with itself.
+/// Scenarios that race with the kernel, or with themselves.
 const RACING: [&str; 5] = ["race-2018", "late-uses", "racing-allocations", "dead-chunk", "nested-producers"];
 /// Pairs that each processor makes at full speed, four times those of the short run.
 const PAIRS: u64 = 4 * speed::PAIRS;
 
-/// Runs the chosen stages and prints what they came to; returns whether all of them went well.
+/// Runs the chosen stages and prints a summary; returns whether all of them passed.
 pub(crate) fn run(root: &Path, options: &Options) -> bool {
     let work = |&stage: &Stage| perform(stage, root, options);
     let summary = options.stages.perform(true, None, work);
@@ -70,7 +71,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> bool {
 fn perform(stage: Stage, root: &Path, options: &Options) -> Result<Done> {
     let scale = options.scale;
     Ok(match stage {
-        Stage::Objects => Done::Whole(objects(root)?),
+        Stage::Objects => Done::Outcome(objects(root)?),
         Stage::Properties => {
             let mut test = user_space(root, "test");
             test.args(["--lib", "--no-fail-fast"])
@@ -86,8 +87,8 @@ fn perform(stage: Stage, root: &Path, options: &Options) -> Result<Done> {
             for run in runs {
                 fuzz::run(root, &run)?;
             }
-            println!("fuzz: {} inputs so far on this machine, all targets together", fuzz::total(root));
-            Done::Whole(Outcome::Passed)
+            println!("fuzz: {} inputs so far on this host, all targets together", fuzz::total(root));
+            Done::Outcome(Outcome::Passed)
         }
         Stage::Guests => {
             let effort = Effort::long(1, Effort::KILLS * u32::from(scale));
@@ -99,7 +100,7 @@ fn perform(stage: Stage, root: &Path, options: &Options) -> Result<Done> {
             let effort = Effort::long(TIMES * usize::from(scale), 1);
             Done::Rows(scenarios::run_on_all(root, &racing, effort)?)
         }
-        Stage::Cost => Done::Whole(cost(root)?),
+        Stage::Cost => Done::Outcome(cost(root)?),
     })
 }
 
@@ -111,7 +112,7 @@ fn objects(root: &Path) -> Result<Outcome> {
     })
 }
 
-/// On the kernel that there are figures for.
+/// Runs on the kernel of the expected figures.
 fn cost(root: &Path) -> Result<Outcome> {
     let plan = Plan { names: &expected::cases(), profile: Profile::Release, pairs: PAIRS, at_rest: true };
     bench::cost(root, plan)

@@ -1,4 +1,4 @@
-//! What ran, and how it ended.
+//! The results of a run.
 
 use std::fmt;
 use std::ops::AddAssign;
@@ -6,48 +6,48 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// How one thing ended.
+/// The result of one stage or scenario.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) enum Outcome {
-    /// As it should.
+    /// It passed.
     Passed,
-    /// Not as it should; why, in one line.
+    /// It failed; why, in one line.
     Failed(String),
-    /// It was not tried; why not, in one line.
+    /// It was skipped; why, in one line.
     Skipped(String),
-    /// It is a part of what stands above it, named for its time.
+    /// A part of the row above it, listed for its time.
     Part,
 }
 
-/// How many tests ended how.
+/// The number of tests with each result.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct Counts {
-    /// As they should.
+    /// Passed.
     pub(crate) passed: u64,
-    /// Not as they should.
+    /// Failed.
     pub(crate) failed: u64,
-    /// Not tried.
+    /// Skipped.
     pub(crate) skipped: u64,
 }
 
 /// One stage, or one scenario in a guest.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Row {
-    /// Its name, for a scenario with its kernel.
+    /// Its name, with the kernel for a scenario.
     pub(crate) name: String,
-    /// How it ended.
+    /// Its result.
     pub(crate) outcome: Outcome,
-    /// How long it took.
+    /// Its duration.
     pub(crate) time: Duration,
-    /// The tests inside it; for a single thing that is itself.
+    /// The tests inside it; a single scenario or stage counts itself.
     pub(crate) counts: Counts,
 }
 
-/// All that ran.
+/// The results of everything that ran.
 #[derive(Debug, Default, Deserialize, Serialize)]
 pub(crate) struct Summary {
     rows: Vec<Row>,
-    /// How long all of it took.
+    /// The total duration.
     total: Option<Duration>,
 }
 
@@ -65,12 +65,12 @@ impl Row {
 }
 
 impl Summary {
-    /// Adds what one thing came to.
+    /// Adds a row.
     pub(crate) fn push(&mut self, row: Row) {
         self.rows.push(row);
     }
 
-    /// Adds everything of `other`.
+    /// Adds the rows of `other`.
     pub(crate) fn extend(&mut self, other: Self) {
         self.rows.extend(other.rows);
     }
@@ -80,12 +80,12 @@ impl Summary {
         self.rows.iter().any(|row| matches!(row.outcome, Outcome::Failed(_)))
     }
 
-    /// What all of it together took, from now on shown with it.
+    /// Sets the total duration to show.
     pub(crate) const fn set_total(&mut self, time: Duration) {
         self.total = Some(time);
     }
 
-    /// Under a heading, which has failed where one of them has.
+    /// Puts the rows under a heading, which has failed if one of them has.
     pub(crate) fn below(self, heading: &str, time: Duration) -> Self {
         let failed = self.rows.iter().filter(|row| matches!(row.outcome, Outcome::Failed(_))).count();
         let outcome = match failed {
@@ -126,7 +126,7 @@ impl fmt::Display for Counts {
     }
 }
 
-/// A table with a row for each, and the counts as its last line.
+/// A table with one line per row, and the counts as its last line.
 impl fmt::Display for Summary {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = self.rows.iter().map(|row| row.name.chars().count()).max().unwrap_or_default();
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_names_reasons_and_ends_with_the_counts() {
+    fn table_has_reasons_and_counts() {
         let mut summary = Summary::default();
         summary.push(Row::single("format", Outcome::Passed, Duration::from_millis(1234)));
         summary.push(Row {
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_below_a_heading_fails_it_and_counts_once() {
+    fn heading_fails_with_a_row_and_counts_once() {
         let mut summary = Summary::default();
         summary.push(Row::single("a", Outcome::Passed, Duration::from_secs(1)));
         let failed = Outcome::Failed("reason".to_owned());
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_skipped_test_is_no_failure() {
+    fn skipped_test_is_not_a_failure() {
         let mut summary = Summary::default();
         summary.push(Row::single("a", Outcome::Skipped("reason".to_owned()), Duration::ZERO));
         assert!(!summary.has_failed());

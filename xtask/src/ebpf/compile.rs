@@ -1,4 +1,4 @@
-//! Compiles the eBPF crate so that the bytes depend on its sources and the toolchain only.
+//! Compiles the eBPF crate so that the bytes depend only on its sources and the toolchain.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,10 +14,10 @@ use crate::toolchain::Toolchain;
 
 /// Little-endian BPF: the objects run on the x86-64 kernel that loads them.
 const TARGET: &str = "bpfel-unknown-none";
-/// Where everything for BPF is built.
+/// The folder of everything that is built for BPF.
 const FOLDER: &str = "bpf";
 
-/// A profile of our own, complete, so that nobody's changes to `[profile.release]` reach the objects.
+/// A complete profile of its own, so that changes to `[profile.release]` do not affect the objects.
 const PROFILE: [&str; 9] = [
     r#"profile.bpf.inherits="release""#,
     "profile.bpf.codegen-units=1",
@@ -30,7 +30,7 @@ const PROFILE: [&str; 9] = [
     r#"profile.bpf.strip="none""#,
 ];
 
-/// The sections without which an object cannot be attached by BTF or relocated.
+/// Sections that an object needs to be attached by BTF and relocated.
 const KEPT_SECTIONS: [&str; 2] = [".BTF", ".BTF.ext"];
 
 /// A prepared compilation.
@@ -44,17 +44,16 @@ pub(super) struct Compiler<'run> {
 impl<'run> Compiler<'run> {
     /// Prepares to build into [`FOLDER`] below the workspace's target folder.
     pub(super) fn new(root: &'run Path, toolchain: &'run Toolchain) -> Result<Self> {
-        let mut ask = Command::new(toolchain.cargo());
-        ask.args(["metadata", "--format-version", "1", "--locked", "--all-features"]).current_dir(root);
-        let metadata: Value =
-            serde_json::from_str(&command::read(&mut ask, "asking cargo for the dependencies")?)?;
+        let mut query = Command::new(toolchain.cargo());
+        query.args(["metadata", "--format-version", "1", "--locked", "--all-features"]).current_dir(root);
+        let metadata: Value = serde_json::from_str(&command::read(&mut query, "querying the dependencies")?)?;
         let target_folder =
             Path::new(metadata["target_directory"].as_str().context("no target folder")?).join(FOLDER);
         let flags = flags(&remapped_folders(root, toolchain, &target_folder, &metadata));
         Ok(Self { root, toolchain, target_folder, flags })
     }
 
-    /// Forgets what was built for BPF before. What runs on this machine, such as macros, stays: it is of the same compiler.
+    /// Removes earlier builds for BPF. Host code such as macros stays, because the same compiler built it.
     pub(super) fn clean(&self) -> Result<()> {
         let built = self.target_folder.join(TARGET);
         if built.exists() {
@@ -80,13 +79,13 @@ impl<'run> Compiler<'run> {
         fs::read(&stripped).with_context(|| format!("cannot read {}", stripped.display()))
     }
 
-    /// Runs clippy over one variant and shows what it says.
+    /// Runs clippy on one variant and shows its output.
     pub(super) fn lint(&self, variant: &Variant) -> Result<()> {
         println!("-- clippy for {} --", variant.file);
         command::show(self.cargo("clippy", variant).args(["--", "-Dwarnings"]), "clippy")
     }
 
-    /// The pinned cargo, told everything that decides about the object.
+    /// The pinned cargo with every setting that determines the object.
     fn cargo(&self, task: &str, variant: &Variant) -> Command {
         let mut cargo = Command::new(self.toolchain.cargo());
         cargo
@@ -118,7 +117,7 @@ impl<'run> Compiler<'run> {
     }
 }
 
-/// Folders of this machine and what stands for them in the object; where two match, rustc takes the later one.
+/// Folders of the host and their replacements in the object; if two match, rustc uses the later one.
 fn remapped_folders(
     root: &Path,
     toolchain: &Toolchain,
@@ -143,7 +142,7 @@ fn remapped_folders(
     folders
 }
 
-/// The compiler's flags as cargo wants them in its environment: parted by the byte 0x1f.
+/// The compiler's flags in the format of cargo's environment variable: separated by the byte 0x1f.
 fn flags(remapped: &[(PathBuf, String)]) -> String {
     let mut flags: Vec<String> = [
         r#"--cfg=bpf_target_arch="x86_64""#,
@@ -173,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_program_is_found_among_cargos_messages() {
+    fn finds_the_program_in_cargos_messages() {
         let messages = concat!(
             r#"{"reason":"compiler-artifact","executable":null}"#,
             "\n",
@@ -186,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_are_parted_by_a_byte_no_path_has() {
+    fn separates_flags_by_a_control_byte() {
         let flags = flags(&[(PathBuf::from("/a b"), "/c".to_owned())]);
         assert_eq!(flags.split('\u{1f}').next_back(), Some("--remap-path-prefix=/a b=/c"));
         assert_eq!(flags.matches('\u{1f}').count(), 4);

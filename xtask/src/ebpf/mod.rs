@@ -1,4 +1,4 @@
-//! `cargo xtask build-ebpf`: the kernel side, compiled, and the proof that the committed objects are that.
+//! `cargo xtask build-ebpf`: compiles the kernel side, and proves that the committed objects match it.
 
 mod compile;
 mod sidecar;
@@ -28,14 +28,14 @@ const VARIANTS: [Variant; 2] = [
     Variant { file: "p2p-trace-legacy.bpf.o", features: &["no-fetch-add"] },
 ];
 
-/// What comparing the committed objects with freshly built ones came to.
+/// The result of comparing the committed objects with freshly built ones.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) enum Verdict {
-    /// Byte for byte the same.
+    /// Identical byte for byte.
     Identical,
     /// Other bytes, or other sources, from the same toolchain.
     Differs,
-    /// Other bytes, but the toolchain is another one too: nothing is proved.
+    /// Other bytes from another toolchain: this proves nothing.
     ToolchainDiffers,
 }
 
@@ -47,7 +47,7 @@ fn objects_folder(root: &Path) -> PathBuf {
 /// Compiles all objects and writes them with their sidecar into the tree.
 ///
 /// # Errors
-/// The toolchain cannot be had, the sources do not compile, or the files cannot be written.
+/// The toolchain is not available, the sources do not compile, or the files cannot be written.
 pub(crate) fn build(root: &Path) -> Result<()> {
     let toolchain = Toolchain::ensure()?;
     let objects = compile_all(&Compiler::new(root, &toolchain)?)?;
@@ -67,16 +67,19 @@ pub(crate) fn build(root: &Path) -> Result<()> {
     .write(&folder)
 }
 
-/// Compiles all objects anew and compares them with the committed ones.
+/// Compiles all objects again and compares them with the committed ones.
 ///
 /// # Errors
-/// As [`build`]; also when the committed files cannot be read.
+/// As [`build`]; also if the committed files cannot be read.
 pub(crate) fn check(root: &Path) -> Result<Verdict> {
     let folder = objects_folder(root);
     let sidecar = Sidecar::read(&folder)?;
-    let moved = inputs::differences(&sidecar.inputs, &inputs::fingerprints(root)?);
-    if !moved.is_empty() {
-        println!("differs: the sources moved on since the objects were built:\n  {}", moved.join("\n  "));
+    let changed = inputs::differences(&sidecar.inputs, &inputs::fingerprints(root)?);
+    if !changed.is_empty() {
+        println!(
+            "differs: the sources have changed since the objects were built:\n  {}",
+            changed.join("\n  ")
+        );
         return Ok(Verdict::Differs);
     }
     let toolchain = Toolchain::ensure()?;
@@ -96,36 +99,36 @@ pub(crate) fn check(root: &Path) -> Result<Verdict> {
                 fresh.len()
             ));
         } else if recorded != Some(&Object::new(fresh, variant.features)) {
-            different.push(format!("{}: its entry in {} is wrong", variant.file, sidecar::FILE));
+            different.push(format!("{}: the entry in {} is wrong", variant.file, sidecar::FILE));
         }
     }
-    Ok(judge(&different, &sidecar.toolchain.differences(&toolchain.versions)))
+    Ok(conclude(&different, &sidecar.toolchain.differences(&toolchain.versions)))
 }
 
 /// Lints the kernel side as it is compiled: for BPF, in every variant.
 ///
 /// # Errors
-/// The toolchain cannot be had, or clippy finds something.
+/// The toolchain is not available, or clippy finds something.
 pub(crate) fn lint(root: &Path) -> Result<()> {
     let toolchain = Toolchain::ensure()?;
     let compiler = Compiler::new(root, &toolchain)?;
     VARIANTS.iter().try_for_each(|variant| compiler.lint(variant))
 }
 
-/// Says what was found and what it means.
-fn judge(different: &[String], tools: &[String]) -> Verdict {
+/// Prints and returns the verdict.
+fn conclude(different: &[String], tools: &[String]) -> Verdict {
     if different.is_empty() {
         println!("identical: {} objects, byte for byte", VARIANTS.len());
         for tool in tools {
-            println!("  although the toolchain is another one: {tool}");
+            println!("  although the toolchain differs: {tool}");
         }
         Verdict::Identical
     } else if tools.is_empty() {
-        println!("differs: same sources, same toolchain, other bytes:\n  {}", different.join("\n  "));
-        println!("Rebuild them with `cargo xtask build-ebpf` and commit crates/probe/bpf.");
+        println!("differs: other bytes from the same sources and toolchain:\n  {}", different.join("\n  "));
+        println!("Rebuild the objects with `cargo xtask build-ebpf` and commit crates/probe/bpf.");
         Verdict::Differs
     } else {
-        println!("toolchain differs, so that nothing can be said about the bytes:\n  {}", tools.join("\n  "));
+        println!("inconclusive: the toolchain differs:\n  {}", tools.join("\n  "));
         Verdict::ToolchainDiffers
     }
 }
@@ -140,11 +143,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn other_bytes_are_judged_by_the_toolchain() {
+    fn verdict_depends_on_bytes_and_toolchain() {
         let (bytes, tool) = (["a.o: 1, 2".to_owned()], ["rustc: 1 here 2".to_owned()]);
-        assert_eq!(judge(&[], &[]), Verdict::Identical);
-        assert_eq!(judge(&[], &tool), Verdict::Identical);
-        assert_eq!(judge(&bytes, &[]), Verdict::Differs);
-        assert_eq!(judge(&bytes, &tool), Verdict::ToolchainDiffers);
+        assert_eq!(conclude(&[], &[]), Verdict::Identical);
+        assert_eq!(conclude(&[], &tool), Verdict::Identical);
+        assert_eq!(conclude(&bytes, &[]), Verdict::Differs);
+        assert_eq!(conclude(&bytes, &tool), Verdict::ToolchainDiffers);
     }
 }

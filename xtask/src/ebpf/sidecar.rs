@@ -1,4 +1,4 @@
-//! The file beside the committed objects that says what they were made of.
+//! The file next to the committed objects that lists their sources and tools.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +13,7 @@ use crate::toolchain::Versions;
 /// The sidecar's name; `crates/probe/build.rs` reads it too.
 pub(super) const FILE: &str = "SOURCES.json";
 
-/// What the objects were made of.
+/// The sources and tools of the objects.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Sidecar {
     /// Source files and locked dependencies with their fingerprints, see [`inputs::fingerprints`].
@@ -46,7 +46,7 @@ impl Sidecar {
         let text = fs::read_to_string(&file)
             .with_context(|| format!("cannot read {}: run `cargo xtask build-ebpf`", file.display()))?;
         serde_json::from_str(&text)
-            .with_context(|| format!("{} is not understood: run `cargo xtask build-ebpf`", file.display()))
+            .with_context(|| format!("{} is not valid: run `cargo xtask build-ebpf`", file.display()))
     }
 
     /// Writes the sidecar into the folder of the objects.

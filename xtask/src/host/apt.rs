@@ -1,4 +1,4 @@
-//! Debian packages of another suite than the machine's own, without a trace in the machine's configuration.
+//! Debian packages of another suite than the host's own, without changes to the host's configuration.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,30 +9,30 @@ use tempfile::TempDir;
 
 use super::{command, packages};
 
-/// Names a mirror of Debian's main archive where the machine's own sources have none (as on Ubuntu).
+/// Names a mirror of Debian's main archive if the host's own sources have none (as on Ubuntu).
 const MIRROR_VARIABLE: &str = "P2P_TRACE_DEBIAN_MIRROR";
 
 /// The keys of Debian's archive; apt checks every download against them.
 const KEYRINGS: [&str; 2] =
     ["/usr/share/keyrings/debian-archive-keyring.pgp", "/usr/share/keyrings/debian-archive-keyring.gpg"];
 
-/// Settings of the machine that downloads need: proxies, certificates, its policy for dated archives. Its hooks, pins and
-/// further sources stay out.
+/// The host's settings that downloads need: proxies, certificates, its policy for dated archives. Its hooks,
+/// pins and further sources do not apply.
 const KEPT_SETTINGS: [&str; 5] =
     ["Acquire::http", "Acquire::Check-", "Acquire::Force", "Acquire::Retries", "Acquire::Queue-Mode"];
 
-/// Suites of Debian's archive, mostly one, with a private apt configuration, gone with the value.
+/// Suites of Debian's archive, usually one, with a private apt configuration that is removed with the value.
 #[derive(Debug)]
 pub(crate) struct Suite {
     name: String,
     folder: TempDir,
 }
 
-/// What a suite says about a package.
+/// A suite's description of a package.
 #[derive(Debug, Default, Eq, PartialEq)]
 pub(crate) struct Description {
     pub(crate) version: String,
-    /// What must be installed with it, as it stands in the field `Depends`.
+    /// Its dependencies, as in the field `Depends`.
     pub(crate) depends: String,
     /// Bytes to download; 0 if the suite does not say.
     pub(crate) size: u64,
@@ -52,26 +52,28 @@ impl Description {
 }
 
 impl Suite {
-    /// Fetches the suite's package lists from the mirror that the machine itself uses.
+    /// Fetches the suite's package lists from the mirror that the host itself uses.
     ///
     /// # Errors
-    /// No Debian mirror is known here, it has no such suite, or its signature does not match the machine's Debian keys.
+    /// No Debian mirror is known, it has no such suite, or its signature does not match the host's Debian
+    /// keys.
     pub(crate) fn open(name: &str) -> Result<Self> {
         Self::open_all(&[name])
     }
 
-    /// As [`Suite::open`], for several suites at once; a package comes from where apt itself would take it.
+    /// As [`Suite::open`], for several suites at once; apt's usual preference selects the source of a
+    /// package.
     ///
     /// # Errors
     /// As [`Suite::open`].
     pub(crate) fn open_all(names: &[&str]) -> Result<Self> {
         packages::ensure(&packages::DEBIAN_ARCHIVE)?;
         let keyring =
-            KEYRINGS.into_iter().find(|file| Path::new(file).is_file()).context("no keyring of Debian's")?;
+            KEYRINGS.into_iter().find(|file| Path::new(file).is_file()).context("no keyring of Debian")?;
         let mirror = mirror()?;
         let sources: String = names.iter().map(|name| source_line(&mirror, name, keyring)).collect();
         let name = names.join(" and ");
-        let settings = command::read(Command::new("apt-config").arg("dump"), "asking apt for its settings")?;
+        let settings = command::read(Command::new("apt-config").arg("dump"), "querying apt's settings")?;
         let suite = Self { name: name.clone(), folder: tempfile::tempdir()? };
         let at = suite.folder.path();
         for folder in ["lists/partial", "cache/archives/partial"] {
@@ -100,7 +102,8 @@ impl Suite {
     /// # Errors
     /// apt cannot be run.
     pub(crate) fn names(&self, prefix: &str) -> Result<Vec<String>> {
-        let names = command::read(self.apt("apt-cache").args(["pkgnames", prefix]), "asking apt for names")?;
+        let names =
+            command::read(self.apt("apt-cache").args(["pkgnames", prefix]), "querying package names")?;
         Ok(names.lines().map(ToOwned::to_owned).collect())
     }
 
@@ -110,7 +113,7 @@ impl Suite {
     /// apt cannot be run.
     pub(crate) fn versions(&self, package: &str) -> Result<Vec<String>> {
         let table =
-            command::read(self.apt("apt-cache").args(["madison", package]), "asking apt for versions")?;
+            command::read(self.apt("apt-cache").args(["madison", package]), "querying package versions")?;
         Ok(madison_versions(&table))
     }
 
@@ -121,13 +124,13 @@ impl Suite {
     pub(crate) fn describe(&self, package: &str) -> Result<Description> {
         let mut show = self.apt("apt-cache");
         show.args(["show", "--no-all-versions", package]);
-        Ok(Description::read(&command::read(&mut show, "asking apt for a package")?))
+        Ok(Description::read(&command::read(&mut show, "querying a package")?))
     }
 
     /// Downloads one package into `folder`, verified, and returns the file.
     ///
     /// # Errors
-    /// The mirror does not have that version any more, or cannot be reached.
+    /// The mirror no longer has this version, or cannot be reached.
     pub(crate) fn download(&self, package: &str, version: &str, folder: &Path) -> Result<PathBuf> {
         let mut get = self.apt("apt-get");
         get.arg("download").arg(format!("{package}={version}")).current_dir(folder);
@@ -135,10 +138,11 @@ impl Suite {
         fs::read_dir(folder)?
             .filter_map(|entry| Some(entry.ok()?.path()))
             .find(|file| is_package_file(file, package))
-            .with_context(|| format!("apt-get left no file of {package} in {}", folder.display()))
+            .with_context(|| format!("apt-get did not write a file of {package} to {}", folder.display()))
     }
 
-    /// Downloads packages and all that they depend on into `folder`, verified, after printing what that is and for what.
+    /// Downloads packages with all of their dependencies into `folder`, verified, after printing the list and
+    /// the purpose.
     ///
     /// # Errors
     /// A package does not exist, or the mirror cannot be reached.
@@ -151,7 +155,7 @@ impl Suite {
         let install = ["install", "--yes", "--no-install-recommends"];
         let mut plan = self.apt("apt-get");
         plan.args(install).args(["--print-uris", "-qq"]).args(packages);
-        let uris = command::read(&mut plan, "asking apt for the packages")?;
+        let uris = command::read(&mut plan, "planning the download")?;
         println!("Downloading from Debian's {} {purpose}: {}", self.name, packages::planned(&uris));
         let mut get = self.apt("apt-get");
         get.args(install).arg("--download-only");
@@ -180,7 +184,7 @@ impl Suite {
     }
 }
 
-/// apt's option for where downloaded packages go.
+/// apt's option for the folder of downloaded packages.
 fn archives_option(folder: &Path) -> String {
     format!("Dir::Cache::Archives={}/", folder.display())
 }
@@ -190,7 +194,7 @@ fn is_package_file(file: &Path, package: &str) -> bool {
     name.strip_prefix(package).is_some_and(|rest| rest.starts_with('_')) && name.ends_with(".deb")
 }
 
-/// The private configuration: everything apt reads or writes lies below `folder`.
+/// The private configuration: everything that apt reads or writes is below `folder`.
 fn configuration(folder: &Path, machine: &str) -> String {
     let below = |name: &str| folder.join(name).display().to_string();
     let mut lines: Vec<String> = machine
@@ -210,7 +214,7 @@ fn configuration(folder: &Path, machine: &str) -> String {
         ("Dir::State::Status", below("status")),
         ("Dir::Cache", below("cache")),
         ("Acquire::Languages", "none".to_owned()),
-        // The folder is this user's alone, so that apt's own user could not write there.
+        // The folder belongs to this user, so that apt's own user could not write to it.
         ("APT::Sandbox::User", "root".to_owned()),
     ] {
         lines.push(format!("{key} \"{value}\";"));
@@ -219,7 +223,7 @@ fn configuration(folder: &Path, machine: &str) -> String {
     lines.join("\n")
 }
 
-/// One line of sources.list. A dated archive is past its expiry by nature, and only that is waived for it.
+/// One line of sources.list. A dated archive has expired by nature, and only this check is disabled for it.
 fn source_line(mirror: &str, suite: &str, keyring: &str) -> String {
     let dated = if is_dated(mirror) { " check-valid-until=no" } else { "" };
     format!("deb [signed-by={keyring}{dated}] {mirror} {suite} main\n")
@@ -236,29 +240,29 @@ fn is_dated(mirror: &str) -> bool {
         })
 }
 
-/// The address of Debian's main archive, as the machine's own apt knows it.
+/// The address of Debian's main archive in the host's apt configuration.
 fn mirror() -> Result<String> {
     if let Ok(mirror) = std::env::var(MIRROR_VARIABLE) {
         return Ok(mirror);
     }
-    let ask = || {
+    let query = || {
         let mut targets = Command::new("apt-get");
         targets.args(["indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(CODENAME)|$(REPO_URI)"]);
-        command::read(&mut targets, "asking apt for its sources").map(|text| main_archive(&text))
+        command::read(&mut targets, "querying apt's sources").map(|text| main_archive(&text))
     };
-    if let Some(mirror) = ask()? {
+    if let Some(mirror) = query()? {
         return Ok(mirror);
     }
     // A fresh image knows its sources only after the first update.
     packages::update_lists()?;
-    let Some(mirror) = ask()? else {
-        bail!("apt here knows no mirror of Debian; name one: {MIRROR_VARIABLE}=ADDRESS cargo xtask …");
+    let Some(mirror) = query()? else {
+        bail!("apt knows no Debian mirror: set {MIRROR_VARIABLE}=ADDRESS");
     };
     Ok(mirror)
 }
 
-/// The address among lines of `origin|label|codename|address` that is Debian's main archive; a whole release is preferred
-/// to its updates.
+/// Finds the address of Debian's main archive in lines of `origin|label|codename|address`; prefers a full
+/// release to its updates.
 fn main_archive(targets: &str) -> Option<String> {
     let rows = || {
         targets.lines().filter_map(|line| match *line.split('|').collect::<Vec<_>>() {
@@ -280,7 +284,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_main_archive_is_found_among_others() {
+    fn finds_the_main_archive() {
         let targets = "Debian|Debian-Security|bookworm-security|http://m.example/debian-security/\n\
                        Debian|Debian|bookworm-updates|http://m.example/updates/\n\
                        Debian|Debian|bookworm|http://m.example/debian/\n\
@@ -291,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dated_archive_may_have_expired() {
+    fn allows_an_expired_dated_archive() {
         let line = source_line("http://m.example/archive/debian/20250520T000000Z", "sid", "/k.gpg");
         assert!(line.starts_with("deb [signed-by=/k.gpg check-valid-until=no] http://m.example/"), "{line}");
         assert_eq!(
@@ -301,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn the_configuration_keeps_the_proxy_and_drops_the_hooks() {
+    fn configuration_keeps_the_proxy_and_drops_the_hooks() {
         let machine = "Acquire::http::Proxy \"http://p.example:3128\";\n\
                        APT::Update::Post-Invoke:: \"rm -f /var/cache/apt/archives/*.deb\";\n\
                        Acquire::AllowInsecureRepositories \"1\";\n";
@@ -313,14 +317,14 @@ mod tests {
     }
 
     #[test]
-    fn versions_are_the_second_column() {
+    fn parses_versions_of_madison() {
         let table = "  rust-src | 1.95.0+dfsg1-2~bpo13+1 | http://m.example/debian trixie-backports/main amd64 Packages\n";
         assert_eq!(madison_versions(table), ["1.95.0+dfsg1-2~bpo13+1"]);
         assert!(madison_versions("").is_empty());
     }
 
     #[test]
-    fn a_description_is_read_by_its_fields() {
+    fn parses_a_description() {
         let text = "Package: a\nVersion: 1-2\nInstalled-Size: 77\nDepends: b (= 1-2), c\nSize: 1900\nDescription: d\n";
         let expected =
             Description { version: "1-2".to_owned(), depends: "b (= 1-2), c".to_owned(), size: 1900 };
@@ -329,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_package_file_is_not_taken_for_another() {
+    fn matches_package_files_exactly() {
         assert!(is_package_file(Path::new("/t/linux-base-7.3_1_amd64.deb"), "linux-base-7.3"));
         assert!(!is_package_file(Path::new("/t/linux-base-7.3_1_amd64.deb"), "linux-base"));
     }

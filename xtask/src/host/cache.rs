@@ -1,4 +1,4 @@
-//! The folder for what is downloaded or built once: each entry is complete or not there.
+//! The folder for downloads and builds: each entry is complete or does not exist.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-/// What the folder of an entry that is being filled begins with.
+/// Prefix of the folder of an entry that is being filled.
 const PARTIAL: &str = ".partial-";
-/// An entry that is filled for longer than this was given up: its task was killed.
-const GIVEN_UP: Duration = Duration::from_hours(24);
+/// Age from which an incomplete entry is abandoned: its task was killed.
+const ABANDONED: Duration = Duration::from_hours(24);
 
 /// The cache folder of this user: `$XDG_CACHE_HOME/p2p-trace`, else `~/.cache/p2p-trace`.
 ///
@@ -25,13 +25,13 @@ pub(crate) fn root() -> Result<PathBuf> {
     Ok(root)
 }
 
-/// The folder `key` of the cache, filled by `fill` if it is not there yet.
+/// The folder `key` of the cache, filled by `fill` if it does not exist yet.
 ///
-/// `fill` works in a folder that is given its name only when it is complete, so that an interrupted run leaves no
-/// half-filled entry behind, and two runs at once do not disturb each other.
+/// `fill` works in a folder that is renamed when it is complete, so that an interrupted run leaves no partial
+/// entry, and two concurrent runs do not interfere.
 ///
 /// # Errors
-/// Whatever `fill` returns, or the folder cannot be written.
+/// `fill` fails, or the folder cannot be written.
 pub(crate) fn entry(key: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     entry_in(&root()?, key, fill)
 }
@@ -41,7 +41,7 @@ fn entry_in(root: &Path, key: &str, fill: impl FnOnce(&Path) -> Result<()>) -> R
     if folder.is_dir() {
         return Ok(folder);
     }
-    remove_given_up(root)?;
+    remove_abandoned(root)?;
     let temporary = tempfile::Builder::new()
         .prefix(PARTIAL)
         .tempdir_in(root)
@@ -51,22 +51,22 @@ fn entry_in(root: &Path, key: &str, fill: impl FnOnce(&Path) -> Result<()>) -> R
     fill(&work)?;
     match fs::rename(&work, &folder) {
         Ok(()) => Ok(folder),
-        // Another run was faster; its entry is as good as ours.
+        // A concurrent run was faster; its entry is equivalent.
         Err(_) if folder.is_dir() => Ok(folder),
         Err(error) => Err(error).with_context(|| format!("cannot create {}", folder.display())),
     }
 }
 
-/// Removes what killed tasks left behind.
-fn remove_given_up(root: &Path) -> Result<()> {
+/// Removes folders that killed tasks left.
+fn remove_abandoned(root: &Path) -> Result<()> {
     for entry in fs::read_dir(root).with_context(|| format!("cannot read {}", root.display()))? {
         let entry = entry?;
         if !entry.file_name().to_string_lossy().starts_with(PARTIAL) {
             continue;
         }
-        // One that is gone by now was finished.
+        // A folder that disappears was completed.
         let Ok(metadata) = entry.metadata() else { continue };
-        if metadata.modified()?.elapsed().unwrap_or_default() > GIVEN_UP {
+        if metadata.modified()?.elapsed().unwrap_or_default() > ABANDONED {
             fs::remove_dir_all(entry.path())
                 .with_context(|| format!("cannot remove {}", entry.path().display()))?;
         }
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_is_filled_once() {
+    fn fills_an_entry_once() {
         let root = tempfile::tempdir().unwrap();
         let folder = entry_in(root.path(), "a", |work| Ok(fs::write(work.join("file"), "1")?)).unwrap();
         assert_eq!(fs::read_to_string(folder.join("file")).unwrap(), "1");
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_fill_leaves_nothing() {
+    fn failed_fill_leaves_no_entry() {
         let root = tempfile::tempdir().unwrap();
         let result = entry_in(root.path(), "a", |work| {
             fs::write(work.join("file"), "1")?;
@@ -102,15 +102,15 @@ mod tests {
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
     }
     #[test]
-    fn only_old_leftovers_are_removed() {
+    fn removes_only_old_partial_entries() {
         let root = tempfile::tempdir().unwrap();
-        let old = SystemTime::now() - GIVEN_UP - Duration::from_secs(1);
+        let old = SystemTime::now() - ABANDONED - Duration::from_secs(1);
         for (name, time) in [(".partial-old", old), (".partial-new", SystemTime::now()), ("entry", old)] {
             let folder = root.path().join(name);
             fs::create_dir(&folder).unwrap();
             File::open(&folder).unwrap().set_modified(time).unwrap();
         }
-        remove_given_up(root.path()).unwrap();
+        remove_abandoned(root.path()).unwrap();
         let left = |name: &str| root.path().join(name).exists();
         assert_eq!([left(".partial-old"), left(".partial-new"), left("entry")], [false, true, true]);
     }

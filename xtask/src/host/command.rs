@@ -1,4 +1,4 @@
-//! Runs other programs: quiet while they work, all they said when they fail.
+//! Runs other programs: without output while they work, and with all of it on failure.
 
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Seek as _, SeekFrom, Write as _};
@@ -11,76 +11,76 @@ use anyhow::{Context as _, Result, bail};
 use super::ledger;
 use crate::host::interrupt;
 
-/// How often a running child is looked at.
+/// Polling interval of a running child.
 const POLL: Duration = Duration::from_millis(50);
-/// A child faster than this leaves no line on the screen, and how often the line is renewed.
+/// A faster child leaves no line on the terminal; also the interval of updates of the line.
 const ON_TERMINAL: Duration = Duration::from_secs(1);
-/// The same where lines cannot be overwritten.
+/// The same if lines cannot be overwritten.
 const IN_LOG: Duration = Duration::from_secs(20);
-/// How much of a failed child's output is shown, counted from its end.
+/// Number of lines of a failed child's output that are shown, counted from the end.
 const SHOWN_LINES: usize = 60;
 
-/// Runs `command` without its output and fails with the end of that output if the child does.
+/// Runs `command` without its output; an error has the end of its output.
 ///
-/// `what` says for the progress line and for the error what is being done, e.g. `building bpf-linker`.
+/// `activity` describes the command in the progress line and in the error, e.g. `building bpf-linker`.
 ///
 /// # Errors
-/// The program cannot be started, or it ends with anything but success.
-pub(crate) fn run(command: &mut Command, what: &str) -> Result<()> {
-    listen(command, what).map(drop)
+/// The program cannot be started, or does not succeed.
+pub(crate) fn run(command: &mut Command, activity: &str) -> Result<()> {
+    listen(command, activity).map(drop)
 }
 
-/// Runs `command` and returns all it said, on either output.
+/// Runs `command` and returns its complete output, stdout and stderr.
 ///
 /// # Errors
 /// As [`run`].
-pub(crate) fn listen(command: &mut Command, what: &str) -> Result<String> {
+pub(crate) fn listen(command: &mut Command, activity: &str) -> Result<String> {
     let mut log = tempfile::tempfile().context("cannot create a temporary file")?;
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?);
-    let status = wait(&mut spawn(command)?, what)?;
+    let status = wait(&mut spawn(command)?, activity)?;
     if !status.success() {
-        bail!("{what} failed: {} ended with {status}\n{}", shown(command), tail(&mut log)?);
+        bail!("{activity} failed: {}: {status}\n{}", shown(command), tail(&mut log)?);
     }
-    whole(&mut log)
+    contents(&mut log)
 }
 
-/// Runs `command` and returns what it wrote to its standard output.
+/// Runs `command` and returns its standard output.
 ///
 /// # Errors
-/// As [`run`]; also when the output is not UTF-8.
-pub(crate) fn read(command: &mut Command, what: &str) -> Result<String> {
+/// As [`run`]; also if the output is not UTF-8.
+pub(crate) fn read(command: &mut Command, activity: &str) -> Result<String> {
     let mut out = tempfile::tempfile().context("cannot create a temporary file")?;
     let mut log = tempfile::tempfile().context("cannot create a temporary file")?;
     command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(log.try_clone()?);
-    let status = wait(&mut spawn(command)?, what)?;
+    let status = wait(&mut spawn(command)?, activity)?;
     if !status.success() {
-        bail!("{what} failed: {} ended with {status}\n{}", shown(command), tail(&mut log)?);
+        bail!("{activity} failed: {}: {status}\n{}", shown(command), tail(&mut log)?);
     }
     out.seek(SeekFrom::Start(0))?;
-    io::read_to_string(out).with_context(|| format!("{what}: the output is not text"))
+    io::read_to_string(out).with_context(|| format!("{activity}: the output is not UTF-8"))
 }
 
-/// Runs `command` with our own output, so that everything it says is seen as it happens.
+/// Runs `command` with this task's own output, so that its output appears immediately.
 ///
 /// # Errors
-/// The program cannot be started, or it ends with anything but success.
-pub(crate) fn show(command: &mut Command, what: &str) -> Result<()> {
+/// The program cannot be started, or does not succeed.
+pub(crate) fn show(command: &mut Command, activity: &str) -> Result<()> {
     let start = Instant::now();
     let status = spawn(command.stdin(Stdio::null()))?.wait()?;
-    ledger::note(what, start.elapsed());
+    ledger::note(activity, start.elapsed());
     if !status.success() {
-        bail!("{what} failed ({status})");
+        bail!("{activity} failed ({status})");
     }
     Ok(())
 }
 
-/// What `command` writes to its standard output if it can be run and succeeds; for questions whose answer may be "no".
+/// The standard output of `command` if it succeeds; for queries that may fail.
 pub(crate) fn probe(command: &mut Command) -> Option<String> {
     let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     if output.status.success() { String::from_utf8(output.stdout).ok() } else { None }
 }
 
-/// Whether a program of this name can be found in `PATH`.
+/// Whether a program of this name is in `PATH`.
 pub(crate) fn exists(program: &str) -> bool {
     find(program).is_some()
 }
@@ -95,8 +95,8 @@ fn spawn(command: &mut Command) -> Result<Child> {
     command.spawn().with_context(|| format!("cannot start {}", command.get_program().display()))
 }
 
-/// Waits for the child and shows for how long already.
-fn wait(child: &mut Child, what: &str) -> Result<ExitStatus> {
+/// Waits for the child and shows the elapsed time.
+fn wait(child: &mut Child, activity: &str) -> Result<ExitStatus> {
     let start = Instant::now();
     let overwrite = io::stderr().is_terminal();
     let interval = if overwrite { ON_TERMINAL } else { IN_LOG };
@@ -108,12 +108,12 @@ fn wait(child: &mut Child, what: &str) -> Result<ExitStatus> {
         let elapsed = start.elapsed();
         if elapsed >= next {
             let (before, after) = if overwrite { ("\r", "") } else { ("", "\n") };
-            eprint!("{before}  {what} … {} s{after}", elapsed.as_secs());
+            eprint!("{before}  {activity} … {} s{after}", elapsed.as_secs());
             io::stderr().flush()?;
             next = elapsed + interval;
         }
         if let Err(stopped) = interrupt::check() {
-            // It may have ended by itself meanwhile.
+            // It may have exited by itself.
             child.kill().unwrap_or_default();
             child.wait()?;
             return Err(stopped);
@@ -123,11 +123,11 @@ fn wait(child: &mut Child, what: &str) -> Result<ExitStatus> {
     if overwrite && next > interval {
         eprintln!();
     }
-    ledger::note(what, start.elapsed());
+    ledger::note(activity, start.elapsed());
     Ok(status)
 }
 
-/// The command as one would type it, for messages.
+/// The command line, for messages.
 fn shown(command: &Command) -> String {
     std::iter::once(command.get_program())
         .chain(command.get_args())
@@ -137,10 +137,10 @@ fn shown(command: &Command) -> String {
 }
 
 fn tail(log: &mut File) -> Result<String> {
-    Ok(last_lines(&whole(log)?, SHOWN_LINES))
+    Ok(last_lines(&contents(log)?, SHOWN_LINES))
 }
 
-fn whole(log: &mut File) -> Result<String> {
+fn contents(log: &mut File) -> Result<String> {
     let mut bytes = Vec::new();
     log.seek(SeekFrom::Start(0))?;
     io::copy(log, &mut bytes)?;
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failed_child_is_quoted() {
+    fn error_quotes_the_output() {
         let error = run(Command::new("sh").args(["-c", "echo reason >&2; exit 3"]), "trying")
             .unwrap_err()
             .to_string();
@@ -167,19 +167,19 @@ mod tests {
     }
 
     #[test]
-    fn only_standard_output_is_read() {
+    fn reads_standard_output_only() {
         let text = read(Command::new("sh").args(["-c", "echo data; echo noise >&2"]), "trying").unwrap();
         assert_eq!(text, "data\n");
     }
 
     #[test]
-    fn a_missing_program_is_named() {
+    fn error_names_a_missing_program() {
         let error = run(&mut Command::new("no-such-program"), "trying").unwrap_err().to_string();
         assert_eq!(error, "cannot start no-such-program");
     }
 
     #[test]
-    fn the_last_lines_are_kept() {
+    fn keeps_the_last_lines() {
         assert_eq!(last_lines("a\nb\nc\n", 2), "b\nc");
         assert_eq!(last_lines("a", 2), "a");
     }

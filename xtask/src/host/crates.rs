@@ -1,4 +1,4 @@
-//! Programs that cargo installs, built into the cache folder; the user's own `~/.cargo/bin` stays as it is.
+//! Programs that cargo installs, built into the cache folder; the user's own `~/.cargo/bin` is not changed.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -11,35 +11,35 @@ use super::{cache, cargo, command};
 pub(crate) struct Release {
     pub(crate) name: &'static str,
     pub(crate) version: &'static str,
-    /// How long building it takes, as it completes "about …".
-    pub(crate) takes: &'static str,
+    /// The build time, as it completes "about …".
+    pub(crate) build_time: &'static str,
 }
 
 impl Release {
-    /// The program in `PATH`, if it is of this release.
+    /// The program in `PATH`, if it is this release.
     pub(crate) fn find(&self) -> Option<PathBuf> {
-        command::find(self.name).filter(|program| self.is_told(Command::new(program).arg("--version")))
+        command::find(self.name).filter(|program| self.matches(Command::new(program).arg("--version")))
     }
 
-    fn is_told(&self, ask: &mut Command) -> bool {
-        let told = command::probe(ask).unwrap_or_default();
-        told.trim() == format!("{} {}", self.name, self.version)
+    fn matches(&self, query: &mut Command) -> bool {
+        let version = command::probe(query).unwrap_or_default();
+        version.trim() == format!("{} {}", self.name, self.version)
     }
 
-    /// Builds the program into the entry `key` of the cache, unless it is there; `adapt` changes how.
+    /// Builds the program into the entry `key` of the cache, unless it exists; `adapt` modifies the command.
     ///
     /// # Errors
     ///
-    /// It cannot be downloaded or built, or the cache not be written.
+    /// The program cannot be downloaded or built, or the cache cannot be written.
     pub(crate) fn build(&self, key: &str, adapt: impl FnOnce(&mut Command)) -> Result<PathBuf> {
-        let Self { name, version, takes } = self;
+        let Self { name, version, build_time } = self;
         let folder = cache::entry(key, |work| {
-            println!("Building {name} {version} into the cache folder (about {takes}).");
+            println!("Building {name} {version} into the cache folder (about {build_time}).");
             let mut install = cargo::plain(work);
             install
                 .args(["install", name, "--locked", "--version", version, "--root"])
                 .arg(work)
-                // That it is there soon matters more than how fast it is. What it makes is the same.
+                // A quick build matters more than a fast program; the program's output is the same.
                 .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
                 .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
                 .env_remove("RUSTFLAGS")
@@ -60,14 +60,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_release_or_program_is_not_taken() {
+    fn rejects_other_releases_and_programs() {
         let folder = tempfile::tempdir().unwrap();
-        let said_in = folder.path().join("said");
-        let release = Release { name: "tool", version: "1.2.3", takes: "no time" };
-        for (said, is_it) in [("tool 1.2.3", true), ("tool 1.2.30", false), ("other 1.2.3", false)] {
-            std::fs::write(&said_in, said).unwrap();
-            let is_told = release.is_told(Command::new("cat").arg(&said_in));
-            assert_eq!(is_told, is_it, "{said}");
+        let output_file = folder.path().join("output");
+        let release = Release { name: "tool", version: "1.2.3", build_time: "no time" };
+        for (output, is_it) in [("tool 1.2.3", true), ("tool 1.2.30", false), ("other 1.2.3", false)] {
+            std::fs::write(&output_file, output).unwrap();
+            let matches = release.matches(Command::new("cat").arg(&output_file));
+            assert_eq!(matches, is_it, "{output}");
         }
         assert_eq!(release.find(), None);
     }

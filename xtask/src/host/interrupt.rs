@@ -1,7 +1,7 @@
-//! Ends running guests when the task itself is told to stop.
+//! Kills running guests when the task receives a signal to stop.
 //!
-//! The handler only kills what runs and remembers that it did. The main thread then finds its guest gone, returns an
-//! error, and every guard on the way cleans up as on any other error.
+//! The handler only kills the guests and records the signal. The main thread then finds that its guest has
+//! exited, returns an error, and every guard cleans up as for any other error.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -13,9 +13,9 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-/// Process groups of the guests that run.
+/// Process groups of the running guests.
 static RUNNING: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
-/// The signal that was caught, 0 before one was.
+/// The caught signal, 0 if there is none.
 static CAUGHT: AtomicI32 = AtomicI32::new(0);
 /// Whether the handler has been set up.
 static WATCHING: OnceLock<()> = OnceLock::new();
@@ -46,33 +46,33 @@ pub(crate) fn watch() -> Result<()> {
 ///
 /// # Errors
 ///
-/// The task has been told to stop.
+/// The task has received a signal to stop.
 pub(crate) fn check() -> Result<()> {
     let signal = CAUGHT.load(Ordering::SeqCst);
     ensure!(signal == 0, "stopped by signal {signal}");
     Ok(())
 }
 
-/// Remembers a process group, to be ended with the task.
+/// Registers a process group that is killed with the task.
 pub(crate) fn register(group: Pid) {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner).insert(group.as_raw_nonzero().get());
-    // A signal that came just before would have missed it.
+    // A signal that arrived just before would have missed it.
     if check().is_err() {
         kill(group.as_raw_nonzero().get());
     }
 }
 
-/// Forgets a process group that has ended.
+/// Removes a process group that has exited.
 pub(crate) fn unregister(group: Pid) {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner).remove(&group.as_raw_nonzero().get());
 }
 
-/// Ends a process group at once. One that is gone already is no error.
+/// Kills a process group. A group that has already exited is not an error.
 pub(crate) fn kill(group: i32) {
     if let Some(group) = Pid::from_raw(group)
         && let Err(error) = kill_process_group(group, Signal::KILL)
         && error != rustix::io::Errno::SRCH
     {
-        eprintln!("cannot end process group {group:?}: {error}");
+        eprintln!("cannot kill process group {group:?}: {error}");
     }
 }

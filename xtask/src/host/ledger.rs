@@ -1,25 +1,25 @@
-//! What took long: each program that a task runs, by what it did.
+//! The time that each program of a task takes, by its activity.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// What is quicker is not worth a line.
+/// Shorter times are not listed.
 const LONG: Duration = Duration::from_secs(1);
 
-/// What was done since it was asked last, in its order.
+/// The activities since the last call of [`drain`], in their order.
 static ENTRIES: Mutex<Vec<(String, Duration)>> = Mutex::new(Vec::new());
 
-/// Enters what was done. What is done several times becomes one entry.
-pub(crate) fn note(what: &str, time: Duration) {
+/// Adds an activity. Repeated activities are summed.
+pub(crate) fn note(activity: &str, time: Duration) {
     let mut entries = ENTRIES.lock().unwrap_or_else(PoisonError::into_inner);
-    match entries.iter_mut().find(|(name, _)| name == what) {
+    match entries.iter_mut().find(|(name, _)| name == activity) {
         Some((_, sum)) => *sum += time,
-        None => entries.push((what.to_owned(), time)),
+        None => entries.push((activity.to_owned(), time)),
     }
 }
 
-/// Gives what took long since this was called last.
-pub(crate) fn take() -> Vec<(String, Duration)> {
+/// Removes and returns the long activities since the last call.
+pub(crate) fn drain() -> Vec<(String, Duration)> {
     let mut entries = std::mem::take(&mut *ENTRIES.lock().unwrap_or_else(PoisonError::into_inner));
     entries.retain(|(_, time)| *time >= LONG);
     entries
@@ -30,12 +30,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_done_twice_is_summed_and_what_is_quick_is_omitted() {
+    fn sums_repeated_and_omits_short_activities() {
         note("unpacking a test", Duration::from_millis(600));
-        note("asking a test", Duration::from_millis(900));
+        note("querying a test", Duration::from_millis(900));
         note("unpacking a test", Duration::from_millis(600));
-        // Other tests run programs meanwhile.
-        let allocated: Vec<_> = take().into_iter().filter(|(name, _)| name.ends_with("a test")).collect();
-        assert_eq!(allocated, [("unpacking a test".to_owned(), Duration::from_millis(1200))]);
+        // Other tests run programs at the same time.
+        let drained: Vec<_> = drain().into_iter().filter(|(name, _)| name.ends_with("a test")).collect();
+        assert_eq!(drained, [("unpacking a test".to_owned(), Duration::from_millis(1200))]);
     }
 }

@@ -1,4 +1,4 @@
-//! The machine this runs on: its packages, its package manager, its cache folder, its programs.
+//! The host: its packages, its package manager, its cache folder, its programs.
 
 pub(crate) mod apt;
 pub(crate) mod cache;

@@ -1,4 +1,4 @@
-//! System packages: which step needs which, which are missing, and their installation.
+//! System packages: the needs of each step, missing ones, and their installation.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::process::Command;
@@ -12,27 +12,27 @@ use super::command;
 pub(crate) struct Need {
     /// The step, as it completes "needed to …".
     pub(crate) step: &'static str,
-    /// What it needs.
+    /// Its packages.
     pub(crate) packages: &'static [Package],
 }
 
-/// A Debian or Ubuntu package, and how else what it brings may have come here.
+/// A Debian or Ubuntu package, and the program that can replace it.
 #[derive(Debug)]
 pub(crate) struct Package {
     /// Its name in Debian and Ubuntu.
     name: &'static str,
     /// A program of it, if it has one.
     program: Option<&'static str>,
-    /// Whether that program may come from anywhere else. Not so where the package's own build of it matters.
+    /// Whether any build of that program is sufficient. False if the package's own build matters.
     any_build: bool,
 }
 
-/// Any build of `program` will do.
+/// Any build of `program` is sufficient.
 const fn program(name: &'static str, program: &'static str) -> Package {
     Package { name, program: Some(program), any_build: true }
 }
 
-/// Only the package itself will do, where there are packages.
+/// Only the package itself is sufficient, on systems with dpkg.
 const fn package(name: &'static str, program: Option<&'static str>) -> Package {
     Package { name, program, any_build: false }
 }
@@ -58,7 +58,7 @@ pub(crate) const KERNELS: Need = Need {
     packages: &[program("kmod", "depmod"), program("xz-utils", "xz"), program("tar", "tar")],
 };
 
-/// For fetching Debian's packages of another release.
+/// For downloading packages of another Debian release.
 pub(crate) const DEBIAN_ARCHIVE: Need = Need {
     step: "download from another Debian release",
     packages: &[
@@ -74,7 +74,7 @@ pub(crate) const GUEST: Need = Need {
     step: "boot the guest",
     packages: &[
         program("qemu-system-x86", "qemu-system-x86_64"),
-        // The package's busybox is static; another one of that name need not be.
+        // The package's busybox is static; another build may not be.
         package("busybox-static", Some("busybox")),
         program("cpio", "cpio"),
         program("kmod", "modprobe"),
@@ -82,11 +82,11 @@ pub(crate) const GUEST: Need = Need {
     ],
 };
 
-/// For a disk of a guest that is read when the guest is gone.
+/// For a guest's disk that is read after the guest has exited.
 pub(crate) const DISK: Need =
     Need { step: "make a disk for the guest and read it", packages: &[program("e2fsprogs", "mkfs.ext4")] };
 
-/// For building a kernel module with the machine's own compiler.
+/// For building a kernel module with the host's own compiler.
 pub(crate) const MODULE: Need = Need {
     step: "build a kernel module for the guest",
     packages: &[
@@ -95,7 +95,8 @@ pub(crate) const MODULE: Need = Need {
         program("binutils", "strip"),
         program("xz-utils", "xz"),
         program("tar", "tar"),
-        // The kernel's objtool is linked against its library, whose own package has other names elsewhere.
+        // The kernel's objtool links against this library, whose package has other names in other
+        // distributions.
         package("libelf-dev", None),
     ],
 };
@@ -112,11 +113,11 @@ pub(crate) const BROWSER: Need =
 /// The browser.
 pub(crate) const BROWSER_PROGRAM: &str = "chromium";
 
-/// Makes sure that everything `need` lists is installed; installs what is missing, as root or through sudo.
+/// Makes sure that all packages of `need` are installed; installs missing ones, as root or through sudo.
 ///
 /// # Errors
-/// Something is missing and this is no Debian or Ubuntu, or the rights are missing, or apt fails. The error names the
-/// packages and the command to run by hand.
+/// A package is missing and this is not Debian or Ubuntu, or the user may not install it, or apt fails. The
+/// error names the packages and the command to run manually.
 pub(crate) fn ensure(need: &Need) -> Result<()> {
     let missing: Vec<&str> = need.packages.iter().filter(|one| !is_there(one)).map(|one| one.name).collect();
     if missing.is_empty() {
@@ -125,23 +126,23 @@ pub(crate) fn ensure(need: &Need) -> Result<()> {
     println!("Needed to {}: {}", need.step, missing.join(" "));
     if !command::exists("apt-get") {
         bail!(
-            "there is no apt-get here: install what your distribution calls {} and try again (needed to {})",
+            "apt-get is not available: install your distribution's equivalent of {} and try again (needed to {})",
             missing.join(", "),
             need.step
         );
     }
     install(&missing).with_context(|| {
         format!(
-            "to do it by hand, run as root: apt-get install --no-install-recommends {}",
+            "to install them manually, run as root: apt-get install --no-install-recommends {}",
             missing.join(" ")
         )
     })
 }
 
-/// Brings apt's lists up to date, as root or through sudo.
+/// Updates apt's lists, as root or through sudo.
 ///
 /// # Errors
-/// The rights are missing, or apt fails.
+/// The user may not do it, or apt fails.
 pub(crate) fn update_lists() -> Result<()> {
     command::run(&mut apt_as_root(&["update"])?, "apt-get update")
 }
@@ -165,7 +166,7 @@ fn install(packages: &[&str]) -> Result<()> {
     update_lists()?;
     let mut plan = Command::new("apt-get");
     plan.args(["install", "--yes", "--no-install-recommends", "--print-uris", "-qq"]).args(packages);
-    let uris = command::read(&mut plan, "asking apt for the packages")?;
+    let uris = command::read(&mut plan, "planning the installation")?;
     println!("Installing with apt-get: {}", planned(&uris));
     let options = ["install", "--yes", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120"];
     command::run(&mut apt_as_root(&[&options, packages].concat())?, "apt-get install")
@@ -183,7 +184,7 @@ fn apt_as_root(arguments: &[&str]) -> Result<Command> {
         sudo.arg("env");
         sudo
     } else {
-        bail!("this needs root, and there is no sudo");
+        bail!("this needs root, and sudo is not installed");
     };
     command.arg(environment).arg("apt-get").args(arguments);
     Ok(command)
@@ -210,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_plan_names_packages_and_size() {
+    fn plan_has_packages_and_size() {
         let uris = "'http://mirror/pool/c/cpio_2.13_amd64.deb' cpio_2.13+dfsg-7.1_amd64.deb 245000 MD5Sum:0\n\
                     'http://mirror/pool/k/kmod_30_amd64.deb' kmod_30_amd64.deb 95200 MD5Sum:0\n";
         assert_eq!(planned(uris), "cpio kmod (0.4 MB to download)");
@@ -218,12 +219,12 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_package_is_not_installed() {
+    fn unknown_package_is_not_installed() {
         assert!(!is_installed("no-such-package-name"));
     }
 
     #[test]
-    fn a_program_from_anywhere_satisfies() {
+    fn accepts_any_build_of_a_program() {
         assert!(is_there(&program("no-such-package-name", "sh")));
         assert!(!is_there(&program("no-such-package-name", "no-such-program")));
     }

@@ -10,11 +10,12 @@ use anyhow::{Context as _, Result};
 use super::apt::Suite;
 use super::command;
 
-/// Downloads packages and all that they depend on, and unpacks them into `tree`, with the folders `mounts` to mount in.
+/// Downloads packages with all of their dependencies, and unpacks them into `tree`, with the mount points
+/// `mounts`.
 ///
 /// # Errors
 ///
-/// A package cannot be had or unpacked.
+/// A package is not available or cannot be unpacked.
 pub(crate) fn unpack(
     suite: &Suite,
     packages: &[&str],
@@ -24,7 +25,7 @@ pub(crate) fn unpack(
 ) -> Result<()> {
     let downloads = tempfile::tempdir()?;
     let files = suite.download_with_dependencies(packages, purpose, downloads.path())?;
-    // The packages rely on these links, which base-files makes only when it is installed.
+    // The packages rely on these links, which base-files creates only when it is installed.
     for name in ["bin", "lib", "lib64", "sbin"] {
         fs::create_dir_all(tree.join("usr").join(name))?;
         symlink(format!("usr/{name}"), tree.join(name))?;
@@ -40,7 +41,7 @@ pub(crate) fn unpack(
     Ok(())
 }
 
-/// A link that may be there already.
+/// Creates a link unless it exists.
 ///
 /// # Errors
 ///
@@ -59,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_link_that_is_there_stays() {
+    fn keeps_an_existing_link() {
         let folder = tempfile::tempdir().unwrap();
         let link = folder.path().join("awk");
         make_link(&link, "gawk").unwrap();

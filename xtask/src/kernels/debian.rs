@@ -11,20 +11,20 @@ use super::{GuestKernel, Headers};
 use crate::host::apt::{Description, Suite};
 use crate::host::{cache, command, packages};
 
-/// A release of Debian's.
+/// A kernel release of Debian.
 #[derive(Debug)]
 pub(super) struct Stock {
-    /// What the tests call it.
+    /// Its label in the tests.
     pub(super) label: &'static str,
     suite: &'static str,
     release: &'static str,
-    /// What modules for it are built with: the suites of its headers, and of the compiler that they ask for.
+    /// The headers for its modules: the suites of the headers, and of the compiler that they depend on.
     headers: Headers,
-    /// Whether another release will do where this one is gone.
+    /// Whether another release can replace it if it is no longer available.
     replaceable: bool,
 }
 
-/// The release that everything was measured on.
+/// The release of all measurements.
 pub(super) const MEASURED: Stock = Stock {
     label: "7.3",
     suite: "trixie-backports",
@@ -33,7 +33,7 @@ pub(super) const MEASURED: Stock = Stock {
     replaceable: true,
 };
 
-/// The one before, as long as Debian's unstable has it.
+/// The previous release, as long as Debian's unstable has it.
 pub(super) const BEFORE: Stock = Stock {
     label: "7.2",
     suite: "unstable",
@@ -47,7 +47,7 @@ const FIRST: [u32; 2] = [6, 16];
 
 const PREFIX: &str = "linux-image-";
 
-/// Gets the release, or the newest suitable one where that is gone and another will do.
+/// Gets the release, or the newest suitable one if it is gone and replaceable.
 pub(super) fn find(stock: &Stock) -> Result<GuestKernel> {
     let Stock { suite, release: wanted, .. } = *stock;
     let tree = cache::root()?.join(key(wanted));
@@ -61,10 +61,10 @@ pub(super) fn find(stock: &Stock) -> Result<GuestKernel> {
     } else if stock.replaceable {
         let newest = newest_release(&suite.names(PREFIX)?)
             .with_context(|| format!("Debian's {} has no kernel with P2PDMA", suite.name()))?;
-        println!("Debian's {} does not have {wanted} any more; taking {newest}.", suite.name());
+        println!("Debian's {} no longer has {wanted}; using {newest}.", suite.name());
         newest
     } else {
-        bail!("Debian's {} does not have {wanted} any more", suite.name());
+        bail!("Debian's {} no longer has {wanted}", suite.name());
     };
     let tree = cache::entry(&key(&release), |work| unpack(&suite, &release, work))?;
     describe(stock, &tree, &release)
@@ -74,7 +74,7 @@ fn key(release: &str) -> String {
     format!("kernel-{release}")
 }
 
-/// Finds the image and the configuration in an unpacked tree; where they lie changed over the years.
+/// Finds the image and the configuration in an unpacked tree; their paths have changed over the years.
 fn describe(stock: &Stock, tree: &Path, release: &str) -> Result<GuestKernel> {
     let modules = tree.join("lib/modules").join(release);
     let find = |old: &str, new: &str| -> Option<PathBuf> {
@@ -88,7 +88,7 @@ fn describe(stock: &Stock, tree: &Path, release: &str) -> Result<GuestKernel> {
         .map(|kernel| kernel.with_headers(stock.headers.clone()))
 }
 
-/// Downloads the packages of the release and makes one tree of them.
+/// Downloads the packages of the release and unpacks them into one tree.
 fn unpack(suite: &Suite, release: &str, tree: &Path) -> Result<()> {
     let parts = parts(suite, release)?;
     let bytes = parts.values().map(|part| part.size).sum();
@@ -104,17 +104,18 @@ fn unpack(suite: &Suite, release: &str, tree: &Path) -> Result<()> {
         let file = suite.download(name, &part.version, downloads.path())?;
         command::run(Command::new("dpkg-deb").arg("-x").arg(file).arg(tree), &format!("unpacking {name}"))?;
     }
-    // On a merged /usr the packages hold usr/lib only; modprobe and depmod look in lib.
+    // On a merged /usr the packages have only usr/lib; modprobe and depmod use lib.
     if !tree.join("lib").exists() {
         symlink("usr/lib", tree.join("lib"))?;
     }
     if !tree.join("lib/modules").join(release).join("kernel").is_dir() {
-        bail!("the packages {} hold no modules of {release}", names.join(", "));
+        bail!("the packages {} have no modules of {release}", names.join(", "));
     }
     command::run(Command::new("depmod").arg("-b").arg(tree).arg(release), "indexing the modules")
 }
 
-/// The image's package and those of the same release that it depends on: it may be an empty one that names the others.
+/// The image's package and its dependencies of the same release: it may be an empty package that depends on
+/// the others.
 fn parts(suite: &Suite, release: &str) -> Result<BTreeMap<String, Description>> {
     let mut parts = BTreeMap::new();
     let mut wanted = BTreeSet::from([format!("{PREFIX}{release}")]);
@@ -128,7 +129,7 @@ fn parts(suite: &Suite, release: &str) -> Result<BTreeMap<String, Description>> 
     Ok(parts)
 }
 
-/// The packages among a `Depends` field that belong to the release.
+/// The packages in a `Depends` field that belong to the release.
 fn same_release(depends: &str, release: &str) -> impl Iterator<Item = String> {
     depends
         .split([',', '|'])
@@ -137,20 +138,22 @@ fn same_release(depends: &str, release: &str) -> impl Iterator<Item = String> {
         .map(ToOwned::to_owned)
 }
 
-/// The newest release among names of image packages that has P2PDMA: of the plain flavour, not cloud, rt or unsigned.
+/// The newest release with P2PDMA among the names of image packages: the plain flavor, not cloud, rt or
+/// unsigned.
 fn newest_release(names: &[String]) -> Option<String> {
     names
         .iter()
         .filter_map(|name| name.strip_prefix(PREFIX))
         .filter(|release| release.ends_with("-amd64"))
-        .filter(|release| !["-cloud-", "-rt-"].iter().any(|flavour| release.contains(flavour)))
+        .filter(|release| !["-cloud-", "-rt-"].iter().any(|flavor| release.contains(flavor)))
         .filter_map(|release| Some((version_of(release)?, release)))
         .filter(|(version, _)| version.as_slice() >= FIRST.as_slice())
         .max()
         .map(|(_, release)| release.to_owned())
 }
 
-/// The numbers that a release begins with: 7.3.4 of `7.3.4+deb13-amd64`. None for the names of metapackages.
+/// The numbers at the beginning of a release: 7.3.4 of `7.3.4+deb13-amd64`. `None` for the names of
+/// metapackages.
 pub(crate) fn version_of(release: &str) -> Option<Vec<u32>> {
     let end = release.find(|character: char| !character.is_ascii_digit() && character != '.')?;
     release[..end].split('.').map(|number| number.parse().ok()).collect()
@@ -161,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_plain_release_is_chosen() {
+    fn selects_the_newest_plain_release() {
         let names = [
             "linux-image-amd64",
             "linux-image-6.12.107+deb13-amd64",
@@ -177,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn dependencies_of_the_same_release_are_followed() {
+    fn follows_dependencies_of_the_same_release() {
         let depends = "dracut | initramfs-tools (>= 0.120) | linux-initramfs-tool, \
                        linux-base-7.3.4+deb13-amd64 (= 7.3.4-1~bpo13+1), \
                        linux-binary-7.3.4+deb13-amd64 (= 7.3.4-1~bpo13+1), kmod, linux-base (>= 4.3)";
@@ -186,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_compare_as_numbers() {
+    fn parses_versions_as_numbers() {
         assert_eq!(version_of("7.3.4+deb13-amd64"), Some(vec![7, 3, 4]));
         assert_eq!(version_of("6.18-amd64"), Some(vec![6, 18]));
         assert_eq!(version_of("amd64"), None);

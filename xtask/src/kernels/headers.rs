@@ -1,24 +1,24 @@
-//! What a module for a kernel is built with.
+//! The headers that a kernel's modules are built with.
 
 use std::path::PathBuf;
 
-/// Where the headers of a kernel come from.
+/// The source of a kernel's headers.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Headers {
-    /// They are in this folder, as `make -C` takes it.
+    /// This folder, as an argument of `make -C`.
     Folder(PathBuf),
-    /// They are packed, as one folder.
+    /// An archive of one folder.
     Archive {
         /// The `.tar.xz`.
         file: PathBuf,
         /// Its checksum.
         sha256: String,
     },
-    /// They are a package of Debian's, to be used with the compiler of these suites.
+    /// A Debian package, to be used with the compiler of these suites.
     Debian {
         /// The suites; the first is the release itself.
         suites: &'static [&'static str],
     },
-    /// They are not here.
+    /// Not available.
     None,
 }

@@ -1,4 +1,4 @@
-//! The kernel this machine runs, if a guest can run it too.
+//! The host's own kernel, if a guest can run it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,13 +9,13 @@ use anyhow::{Context as _, Result, bail};
 use super::{GuestKernel, HOST};
 use crate::host::command;
 
-/// What a guest's kernel needs for p2p memory to appear.
+/// Options that a guest's kernel needs for p2p memory.
 const NEEDED: [&str; 2] = ["CONFIG_PCI_P2PDMA", "CONFIG_BLK_DEV_NVME"];
 
 /// Finds the running kernel's image and modules.
 pub(super) fn find() -> Result<GuestKernel> {
     let release =
-        fs::read_to_string("/proc/sys/kernel/osrelease").context("cannot tell the running kernel")?;
+        fs::read_to_string("/proc/sys/kernel/osrelease").context("cannot determine the running kernel")?;
     let release = release.trim();
     let modules = Path::new("/lib/modules").join(release);
     let boot = |name: &str| Path::new("/boot").join(format!("{name}-{release}"));
@@ -24,13 +24,13 @@ pub(super) fn find() -> Result<GuestKernel> {
     let config = match &file {
         Some(file) => fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?,
         None => command::probe(Command::new("zcat").arg("/proc/config.gz"))
-            .with_context(|| format!("the configuration of {release} is not known"))?,
+            .with_context(|| format!("cannot find the configuration of {release}"))?,
     };
     if let Some(option) = NEEDED.into_iter().find(|option| !is_on(&config, option)) {
         bail!("{release} is built without {option}");
     }
     let image = first_file([boot("vmlinuz"), modules.join("vmlinuz")])
-        .with_context(|| format!("there is no image of {release} in /boot"))?;
+        .with_context(|| format!("no image of {release} in /boot"))?;
     GuestKernel::new(HOST, release, image, PathBuf::from("/"), file)
 }
 
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_option_is_on_as_built_in_or_module() {
+    fn option_is_on_as_built_in_or_module() {
         let config = "CONFIG_BLK_DEV_NVME=m\n# CONFIG_PCI_P2PDMA is not set\nCONFIG_PCI_P2PDMA_X=y\n";
         assert!(is_on(config, "CONFIG_BLK_DEV_NVME"));
         assert!(!is_on(config, "CONFIG_PCI_P2PDMA"));

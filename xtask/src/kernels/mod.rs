@@ -1,4 +1,4 @@
-//! Kernels for the guests: this machine's own, Debian's, the ones kept as test data, or any other.
+//! Kernels for the guests: the host's own, Debian's, those kept as test data, or any other.
 
 pub(crate) mod debian;
 mod headers;
@@ -12,37 +12,38 @@ use anyhow::{Context as _, Result, bail};
 
 pub(crate) use headers::Headers;
 
-/// The label of the kernel this machine runs.
+/// The label of the host's own kernel.
 pub(crate) const HOST: &str = "host";
 
-/// What the tests run on where it can be had, newest first.
+/// The kernels of the tests as far as they are available, newest first.
 pub(crate) const TESTED: [&str; 4] = [debian::MEASURED.label, "6.12", "6.1", "5.10"];
 
-/// What long runs have as well, one more: it can be gone from one day to the next.
+/// The kernels of long runs, with one more: it may disappear from Debian at any time.
 pub(crate) const SOAKED: [&str; 5] = [debian::MEASURED.label, debian::BEFORE.label, "6.12", "6.1", "5.10"];
 
-/// Lists, parted by commas, the labels whose kernels must not be missing.
+/// A list of labels, separated by commas, whose kernels must not be missing.
 const REQUIRE_VARIABLE: &str = "P2P_TRACE_REQUIRE_KERNELS";
 
 /// A kernel a guest can boot.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct GuestKernel {
-    /// What it is asked for by: `7.3`, `host`; for a kernel given by its files, its release.
+    /// The name on the command line: `7.3`, `host`; for a kernel given by its files, its release.
     pub(crate) label: String,
-    /// The full release, as `uname -r` will say in the guest.
+    /// The full release, the output of `uname -r` in the guest.
     pub(crate) release: String,
     /// The bootable image.
     pub(crate) image: PathBuf,
-    /// The folder that holds `lib/modules/<release>`, with depmod's files in it: what `modprobe -d` takes.
+    /// The folder above `lib/modules/<release>`, with depmod's files in it: the argument of `modprobe -d`.
     pub(crate) modules: PathBuf,
-    /// The configuration it was built with, if known.
+    /// Its build configuration, if known.
     pub(crate) config: Option<PathBuf>,
-    /// What a module for it is built with.
+    /// The headers for its modules.
     pub(crate) headers: Headers,
 }
 
 impl GuestKernel {
-    /// Describes the kernel whose `lib/modules/<release>` lies below `modules`, after looking that it is all there.
+    /// Describes the kernel whose `lib/modules/<release>` is below `modules`, after checking that its files
+    /// exist.
     fn new(
         label: &str,
         release: &str,
@@ -51,7 +52,7 @@ impl GuestKernel {
         config: Option<PathBuf>,
     ) -> Result<Self> {
         fs::File::open(&image)
-            .with_context(|| format!("the kernel image {} cannot be read", image.display()))?;
+            .with_context(|| format!("cannot read the kernel image {}", image.display()))?;
         let folder = modules.join("lib/modules").join(release);
         let index = folder.join("modules.dep");
         if !index.is_file() {
@@ -62,7 +63,7 @@ impl GuestKernel {
         Ok(Self { label: label.to_owned(), release: release.to_owned(), image, modules, config, headers })
     }
 
-    /// With headers from elsewhere than beside its modules.
+    /// With headers from another source than the folder of its modules.
     #[must_use]
     fn with_headers(mut self, headers: Headers) -> Self {
         self.headers = headers;
@@ -70,32 +71,32 @@ impl GuestKernel {
     }
 }
 
-/// A kernel that was asked for and cannot be had here.
+/// A requested kernel that is not available.
 #[derive(Debug)]
 pub(crate) struct Missing {
-    /// What it was asked for by.
+    /// Its label.
     pub(crate) label: String,
-    /// Why it cannot be had.
+    /// Why it is not available.
     pub(crate) reason: String,
     /// Whether `P2P_TRACE_REQUIRE_KERNELS` makes this a failure.
     pub(crate) required: bool,
 }
 
-/// What became of a list of labels.
+/// The result for a list of labels.
 #[derive(Debug, Default)]
 pub(crate) struct Selection {
-    /// The kernels that are here now.
+    /// The available kernels.
     pub(crate) found: Vec<GuestKernel>,
-    /// The others.
+    /// The missing ones.
     pub(crate) missing: Vec<Missing>,
 }
 
 /// Gets the kernel of this label: [`HOST`], `7.3`, `7.2`, or a folder of the kernels kept as test data, such as `6.12`.
 ///
-/// `root` is the workspace. Downloads and unpacks into the cache what is not there yet.
+/// `root` is the workspace. Downloads and unpacks missing files into the cache.
 ///
 /// # Errors
-/// It cannot be had here; the error says why and what would help.
+/// The kernel is not available; the error says why and what would help.
 pub(crate) fn find(root: &Path, label: &str) -> Result<GuestKernel> {
     match label {
         HOST => host::find(),
@@ -105,13 +106,13 @@ pub(crate) fn find(root: &Path, label: &str) -> Result<GuestKernel> {
     }
 }
 
-/// The kernel to show p2p-trace on: the machine's own if a guest can use it, else Debian's.
+/// The kernel for demos: the host's own if a guest can use it, else Debian's.
 ///
 /// # Errors
-/// Neither can be had.
+/// Neither is available.
 pub(crate) fn find_any() -> Result<GuestKernel> {
     host::find().or_else(|reason| {
-        println!("This machine's own kernel cannot serve the guest: {reason:#}");
+        println!("The host's own kernel is not suitable for the guest: {reason:#}");
         debian::find(&debian::MEASURED)
     })
 }
@@ -167,7 +168,7 @@ fn only_release(tree: &Path) -> Result<String> {
         [release] => Ok(release.clone()),
         [] => bail!("{} is empty", folder.display()),
         _ => {
-            bail!("{} holds {}: name one of them as the module folder", folder.display(), releases.join(", "))
+            bail!("{} has {}: pass one of them as the module folder", folder.display(), releases.join(", "))
         }
     }
 }
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_given_kernel_is_named_by_its_modules() {
+    fn names_a_given_kernel_by_its_modules() {
         let tree = tree(&["6.18.1"]);
         let kernel = given(&tree.path().join("vmlinuz"), tree.path()).unwrap();
         assert_eq!(kernel.release, "6.18.1");
@@ -196,17 +197,17 @@ mod tests {
     }
 
     #[test]
-    fn of_several_releases_one_must_be_named() {
+    fn requires_one_of_several_releases() {
         let tree = tree(&["6.18.1", "6.18.2"]);
         let image = tree.path().join("vmlinuz");
-        assert!(given(&image, tree.path()).unwrap_err().to_string().contains("name one of them"));
+        assert!(given(&image, tree.path()).unwrap_err().to_string().contains("pass one of them"));
         let kernel = given(&image, &tree.path().join("lib/modules/6.18.2")).unwrap();
         assert_eq!(kernel.release, "6.18.2");
         assert_eq!(kernel.modules, tree.path().canonicalize().unwrap());
     }
 
     #[test]
-    fn a_tree_without_depmod_is_refused_with_the_remedy() {
+    fn error_suggests_depmod() {
         let tree = tree(&["6.18.1"]);
         fs::remove_file(tree.path().join("lib/modules/6.18.1/modules.dep")).unwrap();
         let error = given(&tree.path().join("vmlinuz"), tree.path()).unwrap_err().to_string();
@@ -214,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_are_parted_by_commas() {
+    fn splits_labels_at_commas() {
         assert_eq!(split_labels("7.3, 6.12,"), ["7.3", "6.12"]);
         assert!(split_labels("").is_empty());
     }

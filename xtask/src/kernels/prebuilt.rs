@@ -1,4 +1,4 @@
-//! Kernels kept as test data beside the checkout: the older ones, which no distribution builds with P2PDMA.
+//! Kernels kept as test data outside of the checkout: older ones, which no distribution builds with P2PDMA.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,11 +10,11 @@ use super::{GuestKernel, Headers, only_release};
 use crate::host::inputs;
 use crate::host::{cache, command, packages};
 
-/// Names another folder that holds them.
+/// Names another folder of these kernels.
 const FOLDER_VARIABLE: &str = "P2P_TRACE_KERNELS";
 /// The list of checksums in that folder.
 const SUMS: &str = "SHA256SUMS";
-/// What modules for a kernel are built with; not every kernel has them.
+/// The headers for a kernel's modules; not every kernel has them.
 const HEADERS: &str = "headers.tar.xz";
 /// The files of one kernel.
 const FILES: [&str; 3] = ["vmlinuz", "modules.tar.xz", "config"];
@@ -23,7 +23,10 @@ const FILES: [&str; 3] = ["vmlinuz", "modules.tar.xz", "config"];
 pub(super) fn find(root: &Path, label: &str) -> Result<GuestKernel> {
     let kernels = folder(root);
     if !kernels.join(label).join(FILES[0]).is_file() {
-        bail!("there is no {} ({FOLDER_VARIABLE}=FOLDER names another place)", kernels.join(label).display());
+        bail!(
+            "cannot find {}: set {FOLDER_VARIABLE} to the folder of the kernels",
+            kernels.join(label).display()
+        );
     }
     let list = kernels.join(SUMS);
     let list = fs::read_to_string(&list).with_context(|| format!("cannot read {}", list.display()))?;
@@ -34,11 +37,11 @@ pub(super) fn find(root: &Path, label: &str) -> Result<GuestKernel> {
         })
         .collect::<Result<_>>()?;
 
-    // Named by its content, so that an exchanged kernel is unpacked anew.
+    // The name depends on the content, so that a replaced kernel is unpacked again.
     let key = format!("kernel-{label}-{}", &inputs::sha256(sums.concat().as_bytes())[..16]);
     let tree = cache::entry(&key, |work| {
         for (file, sum) in FILES.iter().zip(&sums) {
-            take(&kernels.join(label).join(file), sum, &work.join(file))?;
+            copy_verified(&kernels.join(label).join(file), sum, &work.join(file))?;
         }
         packages::ensure(&packages::KERNELS)?;
         let mut tar = Command::new("tar");
@@ -61,11 +64,11 @@ fn folder(root: &Path) -> PathBuf {
         .map_or_else(|| root.parent().unwrap_or(root).join("shared/kernels"), PathBuf::from)
 }
 
-/// Copies a file whose checksum is right.
-fn take(from: &Path, sum: &str, to: &Path) -> Result<()> {
+/// Copies a file and verifies its checksum.
+fn copy_verified(from: &Path, sum: &str, to: &Path) -> Result<()> {
     let bytes = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
     if inputs::sha256(&bytes) != sum {
-        bail!("{} does not have the checksum that {SUMS} says", from.display());
+        bail!("{} does not have its checksum in {SUMS}", from.display());
     }
     fs::write(to, bytes).with_context(|| format!("cannot write {}", to.display()))
 }
@@ -80,19 +83,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sum_is_found_by_its_file() {
+    fn finds_the_sum_of_a_file() {
         assert_eq!(sum_of("aa  6.1/config\nbb  6.1/vmlinuz\n", "6.1/vmlinuz"), Some("bb"));
         assert_eq!(sum_of("aa  6.1/config\n", "6.1/vmlinuz"), None);
     }
 
     #[test]
-    fn a_damaged_file_is_refused() {
+    fn rejects_a_damaged_file() {
         let folder = tempfile::tempdir().unwrap();
         let (from, to) = (folder.path().join("from"), folder.path().join("to"));
         fs::write(&from, "content").unwrap();
-        assert!(take(&from, &inputs::sha256(b"other"), &to).is_err());
+        assert!(copy_verified(&from, &inputs::sha256(b"other"), &to).is_err());
         assert!(!to.exists());
-        take(&from, &inputs::sha256(b"content"), &to).unwrap();
+        copy_verified(&from, &inputs::sha256(b"content"), &to).unwrap();
         assert!(to.exists());
     }
 }

@@ -1,5 +1,5 @@
-//! Stages that run beside others: in a process of their own, which has only what the others leave of the processors. What it says is
-//! printed in one piece when it has ended.
+//! Stages that run in the background: in a separate process with low priority. Its output is printed when it
+//! has exited.
 
 use std::fs::{self, File};
 use std::io;
@@ -15,10 +15,10 @@ use tempfile::TempDir;
 use crate::host::interrupt;
 use crate::summary::Summary;
 
-/// Low: a tenth of what others get who want the same processor.
+/// Low priority: about a tenth of the share of a normal process on the same processor.
 const PRIORITY: i32 = 10;
 
-/// See the module.
+/// A process that runs stages in the background.
 #[derive(Debug)]
 pub(crate) struct Background {
     waiter: JoinHandle<io::Result<ExitStatus>>,
@@ -36,12 +36,12 @@ impl Background {
     pub(crate) fn start(stages: &[String]) -> Result<Self> {
         interrupt::watch()?;
         interrupt::check()?;
-        println!("\n== beside the rest: {} ==", stages.join(", "));
+        println!("\n== in the background: {} ==", stages.join(", "));
         let folder = tempfile::tempdir().context("cannot create a folder")?;
         let rows = folder.path().join("rows");
         let log = folder.path().join("log");
         let out = File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
-        let own = std::env::current_exe().context("cannot tell where this task's program is")?;
+        let own = std::env::current_exe().context("cannot find this task's program")?;
         let mut task = Command::new(own);
         task.arg("test")
             .args(stages.iter().flat_map(|stage| ["--only", stage]))
@@ -59,7 +59,7 @@ impl Background {
                 Ok(())
             });
         }
-        let mut child = task.spawn().context("cannot start this task once more")?;
+        let mut child = task.spawn().context("cannot start this task in the background")?;
         let group = Pid::from_child(&child);
         interrupt::register(group);
         let waiter = thread::spawn(move || {
@@ -70,28 +70,28 @@ impl Background {
         Ok(Self { waiter, group, rows, _folder: folder })
     }
 
-    /// Waits for its end, and gives what its stages came to.
+    /// Waits until the process has exited, and returns the results of its stages.
     ///
     /// # Errors
     ///
-    /// It ended without saying.
+    /// It exited without a result.
     pub(crate) fn finish(self) -> Result<Summary> {
         let ended = self.waiter.join().unwrap_or_else(|_panic| Err(io::ErrorKind::Other.into()));
         interrupt::unregister(self.group);
         interrupt::check()?;
-        let status = ended.context("cannot wait for the stages beside the rest")?;
+        let status = ended.context("cannot wait for the stages in the background")?;
         let rows = fs::read_to_string(&self.rows)
-            .with_context(|| format!("the stages beside the rest ended with {status} and say nothing"))?;
-        serde_json::from_str(&rows).context("what the stages beside the rest came to is not understood")
+            .with_context(|| format!("the stages in the background exited without a result ({status})"))?;
+        serde_json::from_str(&rows).context("the result of the stages in the background is not valid")
     }
 }
 
-/// For the task that [`Background`] starts: leaves what it came to where the other one finds it.
+/// Writes the results of the task that [`Background`] started to the file that it reads.
 ///
 /// # Errors
 ///
-/// It cannot be written.
-pub(super) fn tell(rows: &PathBuf, summary: &Summary) -> Result<()> {
+/// The file cannot be written.
+pub(super) fn write_results(rows: &PathBuf, summary: &Summary) -> Result<()> {
     let text = serde_json::to_string(summary)?;
     fs::write(rows, text).with_context(|| format!("cannot write {}", rows.display()))
 }
@@ -104,12 +104,12 @@ mod tests {
     use crate::summary::{Outcome, Row};
 
     #[test]
-    fn what_stages_came_to_is_handed_over() {
+    fn passes_results_through_a_file() {
         let folder = tempfile::tempdir().unwrap();
         let rows = folder.path().join("rows");
         let failed = Outcome::Failed("reason".to_owned());
         let summary = Summary::from(Row::single("docs", failed, Duration::from_millis(1500)));
-        tell(&rows, &summary).unwrap();
+        write_results(&rows, &summary).unwrap();
         let task = Background {
             waiter: thread::spawn(|| Ok(ExitStatus::default())),
             group: Pid::INIT,
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_that_says_nothing_has_failed() {
+    fn fails_without_a_result() {
         let folder = tempfile::tempdir().unwrap();
         let task = Background {
             waiter: thread::spawn(|| Ok(ExitStatus::default())),
@@ -129,6 +129,6 @@ mod tests {
             _folder: folder,
         };
         let error = task.finish().unwrap_err().to_string();
-        assert!(error.contains("say nothing"), "{error}");
+        assert!(error.contains("without a result"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: everything that must hold before a change goes in.
+//! `cargo xtask test`: all checks that must pass before a change is merged.
 
 mod background;
 pub(crate) mod cargo;
@@ -20,12 +20,12 @@ use crate::{ebpf, fuzz};
 use background::Background;
 use stage::{Choice, Done, Side};
 
-/// What to test.
+/// The stages to run.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     #[command(flatten)]
     stages: Choice<Stage>,
-    /// Write what they came to into this file instead of printing it.
+    /// Write the results to this file instead of printing them.
     #[arg(long, value_name = "FILE", hide = true)]
     rows: Option<PathBuf>,
 }
@@ -35,9 +35,9 @@ pub(crate) struct Options {
 enum Stage {
     /// rustfmt has nothing to change.
     Format,
-    /// What the other stages need is installed and downloaded.
+    /// Install and download the prerequisites of the other stages.
     Tools,
-    /// The programs of the guests compile, as a plain build does: without what only tests depend on.
+    /// The programs of the guests compile in a plain build, without dependencies of tests.
     Build,
     /// clippy finds nothing, with and without the default features.
     Lints,
@@ -47,19 +47,19 @@ enum Stage {
     Docs,
     /// Unit, property and doc tests.
     Tests,
-    /// The readers bear what libFuzzer makes of the corpus, in a short run.
+    /// The readers withstand libFuzzer's mutations of the corpus, in a short run.
     Fuzz,
-    /// A browser shows the page of a report, and has nothing to complain of.
+    /// A browser shows the page of a report without an error.
     Browser,
-    /// All dependencies have licences and origins that deny.toml allows.
+    /// All dependencies have licenses and sources that deny.toml allows.
     Licences,
-    /// Tracing costs as many instructions as `bench/expected.rs` says.
+    /// The cost of tracing in instructions is as `bench/expected.rs` says.
     Cost,
-    /// Scenarios in guests, on every kernel that can be had.
+    /// Scenarios in guests, on every available kernel.
     Guests,
 }
 
-/// A guest mostly waits, and its time must not depend on what else is done.
+/// A guest mostly waits, and its time must not depend on other work.
 const SIDE: Side<Stage> = Side {
     busy: &[
         Stage::Lints,
@@ -74,17 +74,17 @@ const SIDE: Side<Stage> = Side {
     start: Background::start,
 };
 
-/// Runs the chosen stages and prints what they came to; returns whether all of them went well.
+/// Runs the chosen stages and prints a summary; returns whether all of them passed.
 ///
 /// # Errors
 ///
-/// Whoever wants to read what they came to cannot be told.
+/// The results cannot be written to the requested file.
 pub(crate) fn run(root: &Path, options: &Options) -> Result<bool> {
     let stages = &options.stages;
-    let whole = options.rows.is_none();
-    let summary = stages.perform(whole, Some(SIDE), |&stage| perform(stage, root, stages));
+    let show_skipped = options.rows.is_none();
+    let summary = stages.perform(show_skipped, Some(SIDE), |&stage| perform(stage, root, stages));
     match &options.rows {
-        Some(rows) => background::tell(rows, &summary)?,
+        Some(rows) => background::write_results(rows, &summary)?,
         None => println!("\n{summary}"),
     }
     Ok(!summary.has_failed())
@@ -108,21 +108,21 @@ fn perform(stage: Stage, root: &Path, choice: &Choice<Stage>) -> Result<Done> {
             return scenarios::run_on_all(root, &all, Effort::short()).map(Done::Rows);
         }
     }
-    Ok(Done::Whole(Outcome::Passed))
+    Ok(Done::Outcome(Outcome::Passed))
 }
 
 fn browser(root: &Path) -> Result<Done> {
     if let Err(error) = packages::ensure(&packages::BROWSER) {
         let reason = format!("chromium is not installed: {error:#}");
         println!("{reason}");
-        return Ok(Done::Whole(Outcome::Skipped(reason)));
+        return Ok(Done::Outcome(Outcome::Skipped(reason)));
     }
     cargo::browser(root).map(Done::Tests)
 }
 
-/// Programs as they are tested: the figures are of the kernel side.
+/// Uses the programs of the tests: the figures are about the kernel side.
 fn cost(root: &Path) -> Result<Done> {
     let plan =
         Plan { names: &expected::cases(), profile: Profile::Guest, pairs: speed::PAIRS, at_rest: false };
-    bench::cost(root, plan).map(Done::Whole)
+    bench::cost(root, plan).map(Done::Outcome)
 }

@@ -1,4 +1,4 @@
-//! One stage after the other: announced, timed, and what it spent its time on.
+//! Runs stages one after the other, with announcements, times and activities.
 
 use std::time::{Duration, Instant};
 
@@ -9,32 +9,32 @@ use super::background::Background;
 use crate::host::ledger;
 use crate::summary::{Counts, Outcome, Row, Summary};
 
-/// What a stage that could be carried out came to.
+/// The result of a stage that could be carried out.
 pub(crate) enum Done {
-    /// It has no parts that count.
-    Whole(Outcome),
-    /// So many tests.
+    /// A stage without counted parts.
+    Outcome(Outcome),
+    /// The counts of tests.
     Tests(Counts),
-    /// These things.
+    /// A row for each part.
     Rows(Summary),
 }
 
-/// Which stages to perform.
+/// The stages to perform.
 #[derive(Args, Debug)]
 pub(crate) struct Choice<S: ValueEnum + Send + Sync + 'static> {
-    /// Run this stage only (repeatable).
+    /// Run only this stage (repeatable).
     #[arg(long, value_name = "STAGE")]
     only: Vec<S>,
-    /// Leave this stage out (repeatable).
+    /// Skip this stage (repeatable).
     #[arg(long, value_name = "STAGE")]
     skip: Vec<S>,
 }
 
-/// Stages that are performed at the same time, where some of each kind are chosen.
+/// Stages that run at the same time, if some of each kind are chosen.
 pub(crate) struct Side<S: 'static> {
-    /// Those that keep the processors busy: by a task of its own, which gives way to the others.
+    /// Stages that keep the processors busy: run by a task of their own with low priority.
     pub(crate) busy: &'static [S],
-    /// Those that mostly wait.
+    /// Stages that mostly wait.
     pub(crate) waiting: &'static [S],
     /// Starts the task.
     pub(crate) start: fn(&[String]) -> Result<Background>,
@@ -46,10 +46,11 @@ impl<S: ValueEnum + PartialEq + Send + Sync> Choice<S> {
         (self.only.is_empty() || self.only.contains(stage)) && !self.skip.contains(stage)
     }
 
-    /// Performs them in their order, and gives what they came to; `whole`: those that are not chosen have a row, too.
+    /// Performs the stages in order, and returns their results; with `show_skipped`, stages that are not
+    /// chosen have a row as well.
     pub(crate) fn perform(
         &self,
-        whole: bool,
+        show_skipped: bool,
         side: Option<Side<S>>,
         work: impl Fn(&S) -> Result<Done>,
     ) -> Summary {
@@ -61,8 +62,8 @@ impl<S: ValueEnum + PartialEq + Send + Sync> Choice<S> {
         for stage in S::value_variants() {
             let name = name_of(stage);
             if !self.has(stage) {
-                if whole {
-                    let reason = Outcome::Skipped("not asked for".to_owned());
+                if show_skipped {
+                    let reason = Outcome::Skipped("not selected".to_owned());
                     summary.push(Row::single(name, reason, Duration::ZERO));
                 }
                 continue;
@@ -82,7 +83,7 @@ impl<S: ValueEnum + PartialEq + Send + Sync> Choice<S> {
             let waited = Instant::now();
             summary.extend(match background.and_then(Background::finish) {
                 Ok(rows) => rows,
-                Err(error) => self::summary("beside", Err(error), waited.elapsed()),
+                Err(error) => self::summary("background", Err(error), waited.elapsed()),
             });
         }
         summary.set_total(start.elapsed());
@@ -90,20 +91,20 @@ impl<S: ValueEnum + PartialEq + Send + Sync> Choice<S> {
     }
 }
 
-/// As it is written on the command line.
+/// The name on the command line.
 fn name_of(stage: &impl ValueEnum) -> String {
     stage.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
 fn perform(name: &str, work: impl FnOnce() -> Result<Done>) -> Summary {
     println!("\n== {name} ==");
-    // What was done before is not its own.
-    drop(ledger::take());
+    // Earlier activities do not belong to this stage.
+    drop(ledger::drain());
     let start = Instant::now();
     let done = work();
     let mut summary = summary(name, done, start.elapsed());
-    for (what, time) in ledger::take() {
-        summary.push(Row::single(format!("  {what}"), Outcome::Part, time));
+    for (activity, time) in ledger::drain() {
+        summary.push(Row::single(format!("  {activity}"), Outcome::Part, time));
     }
     summary
 }
@@ -111,7 +112,7 @@ fn perform(name: &str, work: impl FnOnce() -> Result<Done>) -> Summary {
 fn summary(name: &str, done: Result<Done>, time: Duration) -> Summary {
     match done {
         Ok(Done::Rows(rows)) => rows.below(name, time),
-        Ok(Done::Whole(outcome)) => Row::single(name, outcome, time).into(),
+        Ok(Done::Outcome(outcome)) => Row::single(name, outcome, time).into(),
         Ok(Done::Tests(counts)) => {
             let outcome = match counts.failed {
                 0 => Outcome::Passed,
@@ -144,18 +145,18 @@ mod tests {
         waiting: &[Stage::Waiting],
         start: |stages| {
             assert_eq!(stages, ["busy"]);
-            anyhow::bail!("it was to be started")
+            anyhow::bail!("started")
         },
     };
 
-    /// The names of what was performed here and how all ended, without times.
-    fn performed(only: &[Stage], skip: &[Stage], whole: bool) -> (Vec<String>, Vec<String>) {
+    /// The names of the stages performed here, and the results of all, without times.
+    fn performed(only: &[Stage], skip: &[Stage], show_skipped: bool) -> (Vec<String>, Vec<String>) {
         let [only, skip] = [only, skip].map(<[_]>::to_vec);
         let choice = Choice { only, skip };
         let here = std::cell::RefCell::new(Vec::new());
-        let summary = choice.perform(whole, Some(SIDE), |stage| {
+        let summary = choice.perform(show_skipped, Some(SIDE), |stage| {
             here.borrow_mut().push(name_of(stage));
-            Ok(Done::Whole(Outcome::Passed))
+            Ok(Done::Outcome(Outcome::Passed))
         });
         let rows = summary.to_string();
         let rows = rows.lines().filter(|line| !line.contains("total") && !line.contains(','));
@@ -164,14 +165,14 @@ mod tests {
     }
 
     #[test]
-    fn busy_stages_run_beside_waiting_ones() {
+    fn runs_busy_stages_in_the_background() {
         let (here, rows) = performed(&[], &[], true);
         assert_eq!(here, ["first", "waiting"]);
-        assert_eq!(rows, ["first passed", "waiting passed", "beside FAILED"]);
+        assert_eq!(rows, ["first passed", "waiting passed", "background FAILED"]);
     }
 
     #[test]
-    fn stages_of_one_kind_run_one_after_the_other() {
+    fn runs_stages_of_one_kind_in_order() {
         let (here, rows) = performed(&[], &[Stage::Waiting], true);
         assert_eq!(here, ["first", "busy"]);
         assert_eq!(rows, ["first passed", "busy passed", "waiting skipped"]);
@@ -190,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_shown_by_its_first_line() {
+    fn shows_the_first_line_of_an_error() {
         let error = anyhow::anyhow!("building failed\nlong output");
         assert_eq!(
             summary("build", Err(error), Duration::ZERO).to_string(),

@@ -1,5 +1,5 @@
-//! What the stages need, before the first of them needs it: two that run side by side do not install at the same time, and what is
-//! downloaded has a row of its own.
+//! Gets the prerequisites of the stages before the first stage: parallel stages then do not install at the
+//! same time, and downloads have a row of their own.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::host::packages;
 use crate::kernels;
 use crate::toolchain::Toolchain;
 
-/// Gets what these stages need. What cannot be had is printed: the stage that needs it will fail, or go without.
+/// Gets the prerequisites of these stages. A missing one is printed: its stage fails later, or does without.
 pub(super) fn get(root: &Path, is_chosen: impl Fn(Stage) -> bool) {
     let report = |result: Result<()>| {
         if let Err(error) = result {

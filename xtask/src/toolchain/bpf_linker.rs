@@ -9,10 +9,10 @@ use super::LLVM_MAJOR;
 use crate::host::crates::Release;
 use crate::host::{command, packages};
 
-/// The release of bpf-linker the committed objects are built with.
-pub(super) const RELEASE: Release = Release { name: "bpf-linker", version: "0.13.0", takes: "a minute" };
+/// The release of bpf-linker that builds the committed objects.
+pub(super) const RELEASE: Release = Release { name: "bpf-linker", version: "0.13.0", build_time: "a minute" };
 
-/// The linker and what belongs to it.
+/// The linker and its LLVM.
 pub(super) struct BpfLinker {
     /// The linker itself.
     pub(super) program: PathBuf,
@@ -22,12 +22,13 @@ pub(super) struct BpfLinker {
     pub(super) llvm: String,
 }
 
-/// Takes a matching bpf-linker from `PATH`, else builds one.
+/// Uses a matching bpf-linker from `PATH`, else builds one.
 pub(super) fn ensure() -> Result<BpfLinker> {
     packages::ensure(&packages::BPF)?;
     let llvm = Path::new("/usr/lib").join(format!("llvm-{LLVM_MAJOR}"));
-    let version = command::read(Command::new(llvm.join("bin/llvm-config")).arg("--version"), "asking LLVM")?;
-    let program = match RELEASE.find().filter(|program| has_llvm_of_here(program)) {
+    let version =
+        command::read(Command::new(llvm.join("bin/llvm-config")).arg("--version"), "querying LLVM")?;
+    let program = match RELEASE.find().filter(|program| uses_system_llvm(program)) {
         Some(program) => program,
         None => RELEASE.build(&format!("bpf-linker-{}-llvm{LLVM_MAJOR}", RELEASE.version), |install| {
             install
@@ -39,8 +40,8 @@ pub(super) fn ensure() -> Result<BpfLinker> {
     Ok(BpfLinker { program, objcopy: llvm.join("bin/llvm-objcopy"), llvm: version.trim().to_owned() })
 }
 
-/// A linker with an LLVM of its own gives other bytes.
-fn has_llvm_of_here(program: &Path) -> bool {
+/// Whether a linker uses the system's LLVM: a bundled one results in other bytes.
+fn uses_system_llvm(program: &Path) -> bool {
     let libraries = command::probe(Command::new("ldd").arg(program)).unwrap_or_default();
     libraries.contains(&format!("libLLVM.so.{LLVM_MAJOR}"))
 }

@@ -11,63 +11,63 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::{cargo, command};
 
-/// The compiler the committed objects are built with; another one gives other bytes.
+/// The compiler that builds the committed objects; another one results in other bytes.
 pub(crate) const RUST_VERSION: &str = "1.95.0";
-/// The LLVM that bpf-linker is built on: the major version of the compiler's own.
+/// The LLVM that bpf-linker uses: the major version of the compiler's own.
 pub(crate) const LLVM_MAJOR: &str = "22";
 
 /// The tools, found or installed.
 #[derive(Debug)]
 pub(crate) struct Toolchain {
-    /// The folder below which the compiler's libraries lie.
+    /// The folder above the compiler's libraries.
     pub(crate) sysroot: PathBuf,
     pub(crate) bpf_linker: PathBuf,
     /// Strips the objects.
     pub(crate) objcopy: PathBuf,
-    /// Which versions these are.
+    /// The versions of the tools.
     pub(crate) versions: Versions,
 }
 
-/// What decides about the bytes of an object besides its sources.
+/// Everything except for the sources that determines the bytes of an object.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct Versions {
     /// The compiler, as `1.95.0 (59807616e 2026-04-14)`.
     pub(crate) rustc: String,
     /// The compiler's LLVM.
     pub(crate) rustc_llvm: String,
-    /// The SHA-256 over the sources of `core` and of what it is compiled with.
+    /// The SHA-256 of the sources of `core` and its dependencies.
     pub(crate) rust_src: String,
     pub(crate) bpf_linker: String,
     pub(crate) linker_llvm: String,
 }
 
 impl Versions {
-    /// The tools that are not the same, each with both versions.
-    pub(crate) fn differences(&self, here: &Self) -> Vec<String> {
+    /// The tools that differ, each with both versions.
+    pub(crate) fn differences(&self, current: &Self) -> Vec<String> {
         [
-            ("rustc", &self.rustc, &here.rustc),
-            ("rustc's LLVM", &self.rustc_llvm, &here.rustc_llvm),
-            ("rust-src", &self.rust_src, &here.rust_src),
-            ("bpf-linker", &self.bpf_linker, &here.bpf_linker),
-            ("bpf-linker's LLVM", &self.linker_llvm, &here.linker_llvm),
+            ("rustc", &self.rustc, &current.rustc),
+            ("rustc's LLVM", &self.rustc_llvm, &current.rustc_llvm),
+            ("rust-src", &self.rust_src, &current.rust_src),
+            ("bpf-linker", &self.bpf_linker, &current.bpf_linker),
+            ("bpf-linker's LLVM", &self.linker_llvm, &current.linker_llvm),
         ]
         .into_iter()
         .filter(|(_, then, now)| then != now)
-        .map(|(tool, then, now)| format!("{tool}: built with {then}, here is {now}"))
+        .map(|(tool, then, now)| format!("{tool}: built with {then}, found {now}"))
         .collect()
     }
 }
 
 impl Toolchain {
-    /// Finds the tools and installs those that are missing, after naming them.
+    /// Finds the tools and installs missing ones, after printing their names.
     ///
     /// # Errors
-    /// A tool is missing and cannot be installed here; the error says how to do it by hand.
+    /// A tool is missing and cannot be installed; the error says how to install it manually.
     pub(crate) fn ensure() -> Result<Self> {
         let sysroot = find_sysroot()?;
         let library = rust_src::ensure(&sysroot)?;
         let linker = bpf_linker::ensure()?;
-        let verbose = command::read(Command::new(sysroot.join("bin/rustc")).arg("-vV"), "asking rustc")?;
+        let verbose = command::read(Command::new(sysroot.join("bin/rustc")).arg("-vV"), "querying rustc")?;
         let versions = Versions {
             rustc: verbose.lines().next().unwrap_or_default().trim_start_matches("rustc ").to_owned(),
             rustc_llvm: field(&verbose, "LLVM version").to_owned(),
@@ -83,7 +83,7 @@ impl Toolchain {
         self.sysroot.join("bin/rustc")
     }
 
-    /// The cargo that belongs to the compiler, else the one that runs us.
+    /// The compiler's own cargo, else the one that runs this task.
     pub(crate) fn cargo(&self) -> PathBuf {
         let own = self.sysroot.join("bin/cargo");
         if own.is_file() { own } else { cargo::own() }
@@ -95,12 +95,13 @@ impl Toolchain {
     }
 }
 
-/// The sysroot of the compiler of [`RUST_VERSION`]: the default one, else rustup's toolchain of that name.
+/// The sysroot of the compiler [`RUST_VERSION`]: the default one, else rustup's toolchain of that name.
 fn find_sysroot() -> Result<PathBuf> {
     let mut found = Vec::new();
-    let asks: [&[&str]; 2] = [&["rustc"], &["rustup", "run", RUST_VERSION, "rustc"]];
-    for ask in asks {
-        let query = |option: &[&str]| command::probe(Command::new(ask[0]).args(&ask[1..]).args(option));
+    let candidates: [&[&str]; 2] = [&["rustc"], &["rustup", "run", RUST_VERSION, "rustc"]];
+    for candidate in candidates {
+        let query =
+            |option: &[&str]| command::probe(Command::new(candidate[0]).args(&candidate[1..]).args(option));
         let (Some(version), Some(sysroot)) = (query(&["-vV"]), query(&["--print", "sysroot"])) else {
             continue;
         };
@@ -112,17 +113,16 @@ fn find_sysroot() -> Result<PathBuf> {
     }
     if command::exists("rustup") {
         println!(
-            "Installing Rust {RUST_VERSION} beside your own toolchain (rustup, minimal profile, about 80 MB)."
+            "Installing Rust {RUST_VERSION} in addition to your own toolchain (rustup, minimal profile, about 80 MB)."
         );
         let install = ["toolchain", "install", RUST_VERSION, "--profile", "minimal", "--no-self-update"];
         command::run(Command::new("rustup").args(install), "installing Rust")?;
-        let ask = ["run", RUST_VERSION, "rustc", "--print", "sysroot"];
-        return Ok(PathBuf::from(command::read(Command::new("rustup").args(ask), "asking rustc")?.trim()));
+        let query = ["run", RUST_VERSION, "rustc", "--print", "sysroot"];
+        return Ok(PathBuf::from(
+            command::read(Command::new("rustup").args(query), "querying rustc")?.trim(),
+        ));
     }
-    bail!(
-        "the kernel side is built with Rust {RUST_VERSION} only, here is {}: install that version",
-        found.join(", ")
-    )
+    bail!("the kernel side needs Rust {RUST_VERSION}, found {}: install that version", found.join(", "))
 }
 
 /// The value of the line `name: value`, empty if there is none.
@@ -138,10 +138,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_field_of_the_compilers_answer() {
-        let answer = "rustc 1.95.0 (59807616e 2026-04-14)\nrelease: 1.95.0\nLLVM version: 22.1.2\n";
-        assert_eq!(field(answer, "release"), "1.95.0");
-        assert_eq!(field(answer, "LLVM version"), "22.1.2");
-        assert_eq!(field(answer, "host"), "");
+    fn parses_a_field_of_the_version() {
+        let version = "rustc 1.95.0 (59807616e 2026-04-14)\nrelease: 1.95.0\nLLVM version: 22.1.2\n";
+        assert_eq!(field(version, "release"), "1.95.0");
+        assert_eq!(field(version, "LLVM version"), "22.1.2");
+        assert_eq!(field(version, "host"), "");
     }
 }

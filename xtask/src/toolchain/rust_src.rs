@@ -11,15 +11,15 @@ use crate::host::apt::Suite;
 use crate::host::command;
 use crate::host::inputs;
 
-/// The Debian suite and package that hold the sources where rustup cannot download them.
+/// The Debian suite and package of the sources, if rustup cannot download them.
 const DEBIAN: (&str, &str) = ("trixie-backports", "rust-src");
 
-/// Where the compiler looks for the sources.
+/// The folder in which the compiler looks for the sources.
 pub(super) fn library(sysroot: &Path) -> PathBuf {
     sysroot.join("lib/rustlib/src/rust/library")
 }
 
-/// Makes sure that the sources are there, from rustup or else from Debian's package of the same version.
+/// Makes sure that the sources exist, from rustup or else from Debian's package of the same version.
 pub(super) fn ensure(sysroot: &Path) -> Result<PathBuf> {
     let library = library(sysroot);
     if is_complete(&library) {
@@ -36,9 +36,11 @@ pub(super) fn ensure(sysroot: &Path) -> Result<PathBuf> {
         None => Err(anyhow::anyhow!("{} is not a toolchain of rustup", sysroot.display())),
     };
     if let Err(reason) = by_rustup {
-        println!("  that did not work ({})", reason.to_string().lines().next().unwrap_or_default());
+        println!("  failed: {}", reason.to_string().lines().next().unwrap_or_default());
         from_debian(&library).with_context(|| {
-            format!("rust-src {RUST_VERSION} cannot be had: install it by `rustup component add rust-src`")
+            format!(
+                "rust-src {RUST_VERSION} is not available: install it with `rustup component add rust-src`"
+            )
         })?;
     }
     if !is_complete(&library) {
@@ -47,7 +49,7 @@ pub(super) fn ensure(sysroot: &Path) -> Result<PathBuf> {
     Ok(library)
 }
 
-/// The SHA-256 over everything that `core` for the BPF target is compiled from.
+/// The SHA-256 of all files that `core` for the BPF target is compiled from.
 pub(super) fn fingerprint(library: &Path) -> Result<String> {
     let mut sums = String::new();
     for part in ["core", "compiler-builtins/compiler-builtins"] {
@@ -62,7 +64,7 @@ fn is_complete(library: &Path) -> bool {
     library.join("core/src/lib.rs").is_file() && library.join("Cargo.lock").is_file()
 }
 
-/// The name of the toolchain for rustup, if the sysroot is one of rustup's.
+/// rustup's name of the toolchain, if the sysroot belongs to rustup.
 fn toolchain_name(sysroot: &Path) -> Option<String> {
     let toolchains = sysroot.parent()?;
     (toolchains.file_name()? == "toolchains" && command::exists("rustup"))
@@ -86,7 +88,7 @@ fn from_debian(library: &Path) -> Result<()> {
     let parent = library.parent().context("the sysroot has no parent")?;
     fs::create_dir_all(parent).with_context(|| format!("cannot write to {}", parent.display()))?;
     let unpacked = tree.join(format!("usr/src/rustc-{RUST_VERSION}/library"));
-    // Renamed when complete: an interrupted copy must not pass for the sources.
+    // Renamed when complete, so that an interrupted copy is not used.
     let partial = tempfile::tempdir_in(parent)?;
     let copy = partial.path().join("library");
     command::run(Command::new("cp").arg("-rT").arg(unpacked).arg(&copy), "copying rust-src")?;

@@ -34,7 +34,7 @@ impl Guest {
         let status = self.process.wait(Instant::now() + POWER_OFF)?;
         ensure!(
             status.is_some_and(|status| status.success()),
-            "QEMU exited with {status:?}; {}",
+            "QEMU failed: {status:?}; {}",
             self.whereabouts()
         );
         let complaints = self.complaints();

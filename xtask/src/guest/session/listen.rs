@@ -37,7 +37,7 @@ impl Guest {
                 Received::Nothing if Instant::now() >= until => return Ok(()),
                 Received::Nothing => {
                     if let Some(status) = self.process.status()? {
-                        bail!("the guest has exited (QEMU exited with {status}); {}", self.whereabouts());
+                        bail!("the guest has exited (QEMU: {status}); {}", self.whereabouts());
                     }
                     self.check_console()?;
                 }

@@ -346,7 +346,7 @@ fn connect(path: &Path, process: &mut Process, deadline: Instant, log: &Path) ->
         }
         if let Some(status) = process.status()? {
             let message = fs::read_to_string(log.join("qemu.log")).unwrap_or_default();
-            bail!("QEMU exited immediately with {status}: {}", message.trim());
+            bail!("QEMU exited immediately ({status}): {}", message.trim());
         }
         ensure!(Instant::now() < deadline, "QEMU does not listen on {}", path.display());
         std::thread::sleep(Duration::from_millis(10));
