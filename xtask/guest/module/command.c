@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * The commands: a table of words and what they do.
+ * The commands: a table of their words and functions.
  */
 #include <linux/err.h>
 #include <linux/io.h>
@@ -12,7 +12,7 @@
 
 #include "command.h"
 
-/* What the first word after the command names. */
+/* The object that the first argument names. */
 enum target {
 	TARGET_NONE,
 	TARGET_DEVICE,
@@ -23,8 +23,8 @@ struct command {
 	const char *name;
 	const char *usage;
 	enum target target;
-	int least;		/* words it needs */
-	int most;		/* and takes */
+	int least;		/* minimum number of words */
+	int most;		/* maximum number of words */
 	int (*run)(const struct call *call);
 };
 
@@ -322,7 +322,7 @@ int command_run_words(char **words, int count, char *answer_to)
 		}
 		return run_on_target(command, &call);
 	}
-	answer(&call, "there is no command %s", words[0]);
+	answer(&call, "unknown command %s", words[0]);
 	return -EINVAL;
 }
 

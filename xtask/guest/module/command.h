@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
 /*
- * What a command sees of its line, and where it leaves its answer.
+ * A command's view of its line and its answer.
  */
 #ifndef P2PTEST_COMMAND_H
 #define P2PTEST_COMMAND_H
@@ -9,7 +9,7 @@
 
 #include "p2ptest.h"
 
-/* A command at work. */
+/* A running command. */
 struct call {
 	struct pci_dev *device;	/* with a reference, if that is the target */
 	struct handle *handle;	/* busy with this command, if that is the target */
@@ -25,7 +25,7 @@ static inline int number_at(const struct call *call, int at, u32 *value)
 	return kstrtou32(call->words[at], 0, value);
 }
 
-/* fault.c: what a driver must not do. */
+/* fault.c: errors that a driver must not make. */
 int run_free_size(const struct call *call);
 int run_free_keep(const struct call *call);
 int run_free_at(const struct call *call);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * /dev/p2ptest: a line written is a command, run by the task that writes; what is read then is its answer. A file that
- * nothing was written to gives the answer of the latest command of all.
+ * /dev/p2ptest: a line written is a command, run by the writing task; the next read returns its answer. A file that
+ * nothing was written to returns the answer of the latest command of all files.
  */
 #include <linux/err.h>
 #include <linux/fs.h>
@@ -20,7 +20,7 @@
 /* An open file. */
 struct session {
 	struct mutex lock;
-	loff_t at;	/* how much of the answer was read */
+	loff_t at;	/* bytes of the answer that were read */
 	char answer[ANSWER_SIZE];
 };
 

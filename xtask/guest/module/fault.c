@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * What a driver must not do with p2p memory and its references. The kernel notices most of it, by a BUG or too late.
+ * Errors with p2p memory and its references that a driver must not make. The kernel notices most of them, by a BUG or
+ * too late.
  */
 #include <linux/err.h>
 #include <linux/memremap.h>
@@ -10,7 +11,7 @@
 
 #include "command.h"
 
-/* Frees another size than was taken, and ends the handle. */
+/* Frees another size than was allocated, and ends the handle. */
 int run_free_size(const struct call *call)
 {
 	struct handle *handle;
@@ -28,7 +29,7 @@ int run_free_size(const struct call *call)
 	return 0;
 }
 
-/* Frees, but keeps the handle: what is done with it next is a use of freed memory, or a second free. */
+/* Frees, but keeps the handle: the next command on it is a use of freed memory, or a second free. */
 int run_free_keep(const struct call *call)
 {
 	struct handle *handle = call->handle;
@@ -39,7 +40,7 @@ int run_free_keep(const struct call *call)
 	return 0;
 }
 
-/* Frees memory that no handle stands for. */
+/* Frees memory without a handle. */
 int run_free_at(const struct call *call)
 {
 	unsigned long addr;
@@ -67,7 +68,7 @@ int run_forget(const struct call *call)
 	return 0;
 }
 
-/* Drops a reference of the range that nobody took. The memory stays taken. */
+/* Drops a reference of the range that no allocation holds. The memory stays allocated. */
 int run_put(const struct call *call)
 {
 	void *addr = memory_addr(call->handle);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * The table of what is taken. A handle is found by one command at a time: a second one gets -EBUSY.
+ * The table of handles. Only one command at a time can use a handle: a second one gets -EBUSY.
  */
 #include <linux/err.h>
 #include <linux/module.h>
@@ -11,7 +11,7 @@
 
 static DEFINE_XARRAY_ALLOC1(handles);
 
-/* A handle that is not in the table yet. */
+/* Creates a handle that is not in the table yet. */
 struct handle *handle_create(struct pci_dev *provider, enum handle_kind kind)
 {
 	struct handle *handle;
@@ -25,7 +25,7 @@ struct handle *handle_create(struct pci_dev *provider, enum handle_kind kind)
 	return handle;
 }
 
-/* Gives it a number, under which it can be found from now on. Numbers are not used again until they have run out. */
+/* Assigns a number and adds the handle to the table. Numbers are not reused until they have run out. */
 int handle_publish(struct handle *handle)
 {
 	static u32 next;
@@ -34,7 +34,7 @@ int handle_publish(struct handle *handle)
 	return err < 0 ? err : 0;
 }
 
-/* With the table locked. */
+/* Requires the table's lock. */
 static struct handle *find_idle(u32 id)
 {
 	struct handle *handle = xa_load(&handles, id);
@@ -46,7 +46,7 @@ static struct handle *find_idle(u32 id)
 	return handle;
 }
 
-/* To work with; it stays in the table. */
+/* Marks a handle as busy; it stays in the table. */
 struct handle *handle_get(u32 id)
 {
 	struct handle *handle;
@@ -66,7 +66,7 @@ void handle_put(struct handle *handle)
 	xa_unlock(&handles);
 }
 
-/* Takes it out of the table, to be freed. */
+/* Removes a handle from the table, to be freed. */
 struct handle *handle_claim(u32 id)
 {
 	struct handle *handle;
@@ -79,7 +79,7 @@ struct handle *handle_claim(u32 id)
 	return handle;
 }
 
-/* As handle_claim(), the first one behind number *after, which is moved on to it; -ENOENT at the end. */
+/* As handle_claim(), for the first handle after number *after, which is advanced to it; -ENOENT at the end. */
 struct handle *handle_claim_next(u32 *after)
 {
 	unsigned long id = *after;
@@ -90,7 +90,7 @@ struct handle *handle_claim_next(u32 *after)
 	return handle_claim(id);
 }
 
-/* The end of a handle that is not in the table, whose memory is freed. */
+/* Destroys a handle that is not in the table and whose memory is freed. */
 void handle_destroy(struct handle *handle)
 {
 	pci_dev_put(handle->provider);

@@ -7,10 +7,13 @@
 
 #include "hook.h"
 
-/* endbr64: what an indirect jump has to land on, where the kernel is built for that (CONFIG_X86_KERNEL_IBT). */
+/*
+ * endbr64: the instruction that an indirect jump has to land on, if the kernel is built for that
+ * (CONFIG_X86_KERNEL_IBT).
+ */
 #define ENDBR 0xfa1e0ff3
 
-/* Calls `ops->func` at the beginning of a function. Tracers that use ftrace, kprobes or BPF stay as they are. */
+/* Calls `ops->func` at the beginning of a function. Tracers that use ftrace, kprobes or BPF are not affected. */
 int hook_attach(struct ftrace_ops *ops, char *function)
 {
 	int err = ftrace_set_filter(ops, function, strlen(function), 1);
@@ -23,7 +26,7 @@ int hook_attach(struct ftrace_ops *ops, char *function)
 	return err;
 }
 
-/* Returns when no call is under way any more. */
+/* Returns when no call is active any more. */
 void hook_detach(struct ftrace_ops *ops)
 {
 	unregister_ftrace_function(ops);
@@ -31,8 +34,8 @@ void hook_detach(struct ftrace_ops *ops)
 }
 
 /*
- * Where a function can be probed first: at the call that tracers hook (see -mfentry of gcc), behind the instruction that an
- * indirect jump has to land on.
+ * The first address of a function that can be probed: the call that tracers hook (see -mfentry of gcc), after the
+ * instruction that an indirect jump has to land on.
  */
 static kprobe_opcode_t *beginning(const char *function)
 {
@@ -55,7 +58,7 @@ void *hook_address(const char *function)
 	return address;
 }
 
-/* What a function does behind the hooks at its beginning. It can be called like the function itself. */
+/* The function's code after the hooks at its beginning. It can be called like the function itself. */
 kprobe_opcode_t *hook_body(const char *function)
 {
 	kprobe_opcode_t *address = beginning(function);

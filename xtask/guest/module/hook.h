@@ -9,7 +9,7 @@
 #include <linux/kprobes.h>
 #include <linux/version.h>
 
-/* Callbacks used to get the registers themselves. */
+/* Before 5.11, callbacks get the registers themselves. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(5, 11, 0)
 #define ftrace_regs pt_regs
 #define ftrace_get_regs(regs) (regs)

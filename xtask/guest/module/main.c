@@ -38,7 +38,7 @@ no_removal:
 	return err;
 }
 
-/* Handles hold references of this module: there are none left. */
+/* Handles hold references of this module, so that none are left here. */
 static void __exit p2ptest_exit(void)
 {
 	device_exit();
@@ -52,6 +52,6 @@ static void __exit p2ptest_exit(void)
 module_init(p2ptest_init);
 module_exit(p2ptest_exit);
 
-MODULE_DESCRIPTION("Takes, holds and provides PCI p2p memory for tests");
+MODULE_DESCRIPTION("Allocates, holds and provides PCI p2p memory for tests");
 MODULE_AUTHOR("The p2p-trace developers");
 MODULE_LICENSE("Dual MIT/GPL");

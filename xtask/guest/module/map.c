@@ -9,7 +9,7 @@
 
 #include "p2ptest.h"
 
-/* Since 6.0 the generic functions take p2p memory; before, it had its own. */
+/* Since 6.0 the generic functions map p2p memory; before, it had its own functions. */
 static int map(struct device *dev, struct sg_table *table)
 {
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 0, 0)
@@ -29,7 +29,7 @@ static void unmap(struct device *dev, struct sg_table *table)
 #endif
 }
 
-/* One entry is enough: p2p memory is contiguous, and lists of pci_p2pmem_alloc_sgl() have but one. */
+/* One entry is enough: p2p memory is contiguous, and lists of pci_p2pmem_alloc_sgl() have only one. */
 static void describe(struct sg_table *table, struct scatterlist *entry, const struct handle *handle)
 {
 	sg_init_table(entry, 1);
@@ -43,8 +43,8 @@ static void describe(struct sg_table *table, struct scatterlist *entry, const st
 }
 
 /*
- * Whether a client device may use the memory, which is asked only once per handle and client. That fills the kernel's
- * table of map types; asked again after the memory was removed, it would say no, and the use would not be tried.
+ * Whether a client device may use the memory, queried only once per handle and client. The query fills the kernel's
+ * table of map types; after the removal of the memory it would fail, and the use would not be tried.
  */
 int map_is_allowed(struct handle *handle, struct pci_dev *client)
 {

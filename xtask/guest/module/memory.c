@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * Taking p2p memory and giving it back.
+ * Allocating and freeing p2p memory.
  */
 #include <linux/err.h>
 #include <linux/ktime.h>
@@ -13,7 +13,7 @@
 
 #include "p2ptest.h"
 
-/* Frees of its own kworkers, so that unloading can wait for their end. */
+/* A workqueue of its own, so that unloading can wait until all frees have finished. */
 static struct workqueue_struct *queue;
 
 int memory_init(void)
@@ -27,7 +27,7 @@ void memory_exit(void)
 	destroy_workqueue(queue);
 }
 
-/* Puts a new handle into the table, or gives back what it stands for. */
+/* Adds a new handle to the table; on an error, frees its memory. */
 static int publish(struct handle *handle, u32 *id)
 {
 	int err = handle_publish(handle);
@@ -79,7 +79,7 @@ struct dev_pagemap *memory_pagemap(unsigned long pfn)
 #endif
 }
 
-/* A reference of the range behind the allocator's back: no allocation explains it. */
+/* Gets a reference of the range that bypasses the allocator: no allocation explains it. */
 int memory_pin(struct handle *memory, u32 *id)
 {
 	void *addr = memory_addr(memory);
@@ -107,7 +107,7 @@ static void free_many(struct handle *handle)
 	kvfree(handle->addrs);
 }
 
-/* All or nothing, under one handle. */
+/* Allocates all or nothing, under one handle. */
 int memory_alloc_many(struct pci_dev *provider, size_t size, u32 count, u32 *id)
 {
 	struct handle *handle = handle_create(provider, HANDLE_MANY);
@@ -140,7 +140,7 @@ none:
 	return err;
 }
 
-/* Takes and gives back at once, again and again, and says how long that took. */
+/* Allocates and frees in a loop, and returns the elapsed time. */
 int memory_load(struct pci_dev *provider, size_t size, u32 count, u32 *failed, u64 *ns)
 {
 	u64 start = ktime_get_ns();
@@ -161,7 +161,7 @@ int memory_load(struct pci_dev *provider, size_t size, u32 count, u32 *failed, u
 	return 0;
 }
 
-/* Gives back what a handle that is not in the table stands for, and ends it. */
+/* Frees the memory of a handle that is not in the table, and destroys the handle. */
 void memory_free(struct handle *handle)
 {
 	switch (handle->kind) {
@@ -184,7 +184,7 @@ void memory_free(struct handle *handle)
 	handle_destroy(handle);
 }
 
-/* Those that another command works on stay; then the result is -EBUSY. */
+/* Frees all handles. Those that another command is using stay; then the result is -EBUSY. */
 int memory_free_all(u32 *count)
 {
 	u32 after = 0;
@@ -211,14 +211,14 @@ static void free_now(struct work_struct *work)
 	memory_free(container_of(to_delayed_work(work), struct handle, later));
 }
 
-/* Gives back from a kworker, after a while; the handle is not in the table any more. */
+/* Frees in a kworker after a delay; the handle is not in the table any more. */
 void memory_free_later(struct handle *handle, u32 milliseconds)
 {
 	INIT_DELAYED_WORK(&handle->later, free_now);
 	queue_delayed_work(queue, &handle->later, msecs_to_jiffies(milliseconds));
 }
 
-/* Where its memory is mapped in the kernel; NULL if it stands for none, or for many. */
+/* The kernel's mapping of the handle's memory; NULL if it has none, or many. */
 void *memory_addr(const struct handle *handle)
 {
 	switch (handle->kind) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * A provider that bypasses the pool, as NVIDIA's UVM and a driver of Intel's do: it replaces the operations of its ranges and
- * hands out pages itself.
+ * A provider that bypasses the pool, as NVIDIA's UVM and a driver of Intel's do: it replaces the operations of its
+ * ranges and allocates pages itself.
  */
 #include <linux/err.h>
 #include <linux/io.h>
@@ -15,9 +15,9 @@
 
 static bool own;
 module_param(own, bool, 0444);
-MODULE_PARM_DESC(own, "the provider has operations of its own for its pages, and hands them out itself");
+MODULE_PARM_DESC(own, "the provider has its own operations for its pages, and allocates them itself");
 
-/* The last user of a page has dropped it. A reference of the range that went with it goes, too. */
+/* The last user of a page has dropped it. This also drops the page's reference of the range, if it has one. */
 static void page_is_free(struct page *page)
 {
 	struct dev_pagemap *pgmap = page->zone_device_data;
@@ -42,7 +42,7 @@ static const struct dev_pagemap_ops own_ops = {
 #endif
 };
 
-/* Takes a range that was added over, if that is wanted. */
+/* Replaces the operations of a new range, if the parameter requests it. */
 int own_adopt(phys_addr_t start)
 {
 	struct dev_pagemap *pgmap;
@@ -58,8 +58,8 @@ int own_adopt(phys_addr_t start)
 }
 
 /*
- * Hands out so many pages from the start of BAR 2, with a reference of the range for each or without. Who has some of them
- * already is not asked.
+ * Allocates `count` pages from the start of BAR 2, each with or without a reference of the range. Does not check
+ * whether some of them are already allocated.
  */
 int own_hand_out(struct pci_dev *pdev, u32 count, bool with_reference, u32 *id)
 {
@@ -67,7 +67,7 @@ int own_hand_out(struct pci_dev *pdev, u32 count, bool with_reference, u32 *id)
 	struct handle *handle;
 	int err = -ENXIO;
 
-	/* There the count of a page holds the range by itself (__put_page): this way to hand out would break it. */
+	/* There a page's own count holds the range (__put_page), which this way to allocate would break. */
 	if (LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0))
 		return -EOPNOTSUPP;
 	if (!own || !count || count > PHYS_PFN(pci_resource_len(pdev, 2)))
@@ -106,7 +106,7 @@ void own_take_back(struct handle *handle)
 		put_page(handle->first + --handle->pages);
 }
 
-/* The pages are there still. */
+/* Whether the pages still exist. */
 bool own_is_there(const struct handle *handle)
 {
 	return pfn_valid(page_to_pfn(handle->first));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
 /*
- * p2ptest: takes, holds, uses and frees PCI p2p memory on command, and provides some. For test guests only.
+ * p2ptest: allocates, holds, uses and frees PCI p2p memory on command, and provides some. For test guests only.
  *
  * Written for Linux 5.10 to 7.3.
  */
@@ -12,28 +12,28 @@
 #include <linux/types.h>
 #include <linux/workqueue.h>
 
-/* Longest answer to a command, with its end. */
+/* Longest answer to a command, with its terminator. */
 #define ANSWER_SIZE 160
 
-/* What a handle stands for. */
+/* The kinds of handles. */
 enum handle_kind {
 	HANDLE_MEMORY,	/* from pci_alloc_p2pmem() */
-	HANDLE_MANY,	/* many of them, of one size */
+	HANDLE_MANY,	/* many allocations of one size */
 	HANDLE_LIST,	/* from pci_p2pmem_alloc_sgl() */
 	HANDLE_PIN,	/* a reference of the range, from get_dev_pagemap() */
-	HANDLE_OWN,	/* pages that the provider has handed out itself */
+	HANDLE_OWN,	/* pages that the provider has allocated itself */
 };
 
 /*
- * Something taken. It holds a reference of its device, and one of this module, so that the module cannot be unloaded
- * while anything is taken.
+ * A handle for outstanding memory. It holds a reference of its device, and one of this module, so that the module
+ * cannot be unloaded while any memory is outstanding.
  */
 struct handle {
 	u32 id;
 	enum handle_kind kind;
-	bool busy;			/* a command works on it; under the table's lock */
+	bool busy;			/* a command is using it; under the table's lock */
 	struct pci_dev *provider;
-	struct pci_dev *client;		/* the last one that may map it, without a reference: for comparison only */
+	struct pci_dev *client;		/* the last client that may map it, without a reference: for comparison only */
 	union {
 		struct {
 			size_t size;
@@ -56,7 +56,7 @@ struct handle {
 	struct delayed_work later;
 };
 
-/* handle.c: the table of what is taken. */
+/* handle.c: the table of handles. */
 struct handle *handle_create(struct pci_dev *provider, enum handle_kind kind);
 int handle_publish(struct handle *handle);
 struct handle *handle_get(u32 id);
@@ -65,7 +65,7 @@ struct handle *handle_claim(u32 id);
 struct handle *handle_claim_next(u32 *after);
 void handle_destroy(struct handle *handle);
 
-/* memory.c: taking and giving back. */
+/* memory.c: allocating and freeing. */
 int memory_alloc(struct pci_dev *provider, size_t size, u32 *id);
 int memory_alloc_list(struct pci_dev *provider, u32 size, u32 *id);
 int memory_pin(struct handle *memory, u32 *id);
@@ -94,18 +94,18 @@ int own_hand_out(struct pci_dev *pdev, u32 count, bool with_reference, u32 *id);
 void own_take_back(struct handle *handle);
 bool own_is_there(const struct handle *handle);
 
-/* removal.c: waiting for the end of pages. */
+/* removal.c: waiting for the removal of pages. */
 int removal_init(void);
 void removal_exit(void);
 
-/* patch.c: a function in the place of another. */
+/* patch.c: replaces a function. */
 void patch_exit(void);
 
 /* command.c */
 int command_run(char *line, char *answer);
 int command_run_words(char **words, int count, char *answer);
 
-/* device.c: the file that takes commands. */
+/* device.c: the file that accepts commands. */
 int device_init(void);
 void device_exit(void);
 

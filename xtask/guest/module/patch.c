@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * What a live patch does: calls of a function go to another one in its place. Two of a kind cannot have the same function, and
- * before Linux 6.0 BPF's trampolines (fentry, fexit) are of that kind.
+ * Redirects a function as a live patch does. Only one user at a time can redirect a function, and before Linux 6.0
+ * BPF's trampolines (fentry, fexit) count as such users.
  */
 #include <linux/atomic.h>
 #include <linux/err.h>
@@ -17,7 +17,7 @@ static bool patched;
 static atomic_t calls;
 static void (*original)(void *data);
 
-/* What the patch puts in the place of the function. */
+/* The replacement of the patched function. */
 static void in_its_place(void *data)
 {
 	atomic_inc(&calls);

@@ -13,16 +13,16 @@
 
 /* BAR of the option membar=SIZE of pci-testdev. */
 #define MEMORY_BAR 2
-/* Of what memory is added in (a subsection, with struct pages of its own). */
+/* Alignment of added memory (a subsection, with its own struct pages). */
 #define RANGE_ALIGNMENT (2 << 20)
 
 static uint ranges = 1;
 module_param(ranges, uint, 0444);
-MODULE_PARM_DESC(ranges, "ranges that the provider's memory is added in: 1 to 64, or 0 for no provider at all");
+MODULE_PARM_DESC(ranges, "ranges that the provider's memory is added in: 1 to 64, or 0 for no provider");
 
 static uint remove_delay_ms;
 module_param(remove_delay_ms, uint, 0644);
-MODULE_PARM_DESC(remove_delay_ms, "how long the provider's remove callback takes");
+MODULE_PARM_DESC(remove_delay_ms, "duration of the provider's remove callback");
 
 static bool remove_hold;
 module_param(remove_hold, bool, 0644);
@@ -33,7 +33,7 @@ module_param(child, bool, 0444);
 MODULE_PARM_DESC(child, "the provider's device has a child, which its remove callback removes");
 
 static DECLARE_COMPLETION(let_go);
-static bool held;	/* a remove callback waits for it */
+static bool held;	/* a remove callback is waiting for it */
 
 static int add(struct pci_dev *pdev, int bar, size_t size, u64 offset)
 {
@@ -43,7 +43,7 @@ static int add(struct pci_dev *pdev, int bar, size_t size, u64 offset)
 		race_adopt(pdev, pci_resource_start(pdev, bar) + offset);
 }
 
-/* As drivers of many functions have them: an unbind of the device unbinds its children. */
+/* As in drivers of devices with several functions: an unbind of the device unbinds its children. */
 static int add_child(struct pci_dev *pdev)
 {
 	struct platform_device *added;
@@ -113,7 +113,7 @@ void provider_exit(void)
 		pci_unregister_driver(&provider);
 }
 
-/* Adds more memory of a device that this driver is bound to. What overlaps is refused by the kernel. */
+/* Adds more memory of a device that this driver is bound to. The kernel rejects overlapping memory. */
 int provider_add(struct pci_dev *pdev, int bar, size_t size, u64 offset)
 {
 	int err = -ENODEV;
@@ -125,7 +125,7 @@ int provider_add(struct pci_dev *pdev, int bar, size_t size, u64 offset)
 	return err;
 }
 
-/* Lets a remove callback return that remove_hold keeps; -EAGAIN if none is there yet. */
+/* Lets a remove callback return that remove_hold blocks; -EAGAIN if none is waiting yet. */
 int provider_let_go(void)
 {
 	if (!READ_ONCE(held))

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * The order of 2018 on the kernels of today.
+ * The order of 2018 on today's kernels.
  *
  * Up to Linux 5.1 the pages of a range were removed while its memory was in use, and only pci_p2pdma_release() waited for
  * the last reference; since commit 50f44ee7248a the removal waits itself. With the parameter race=1, ranges of this
  * module's provider are torn down in the old order again:
  *
- *  - at the beginning of memunmap_pages() the completion that it is going to wait for is completed;
- *  - percpu_ref_exit() of that reference is skipped, since it still counts;
- *  - pci_p2pdma_release() waits for the last reference, exits it, and goes on;
- *  - the memory that the range's object lies in is not the device's any more, which would free it in between.
+ * - at the beginning of memunmap_pages(), the completion that it is going to wait for is completed;
+ * - percpu_ref_exit() of that reference is skipped, because it still counts;
+ * - pci_p2pdma_release() waits for the last reference, exits it, and continues;
+ * - the range's object is in memory that no longer belongs to the device, which would free it in between.
  *
- * No other device's ranges are touched, and neither is a range that nobody holds.
+ * Ranges of other devices are not affected, nor are ranges without outstanding memory.
  */
 #include <linux/completion.h>
 #include <linux/cpufeature.h>
@@ -28,28 +28,28 @@
 #include "hook.h"
 #include "p2ptest.h"
 
-/* How far into its memory the range's object may begin: behind a few words of the p2pdma code. */
+/* Maximum offset of the range's object in its memory: after a few words of the p2pdma code. */
 #define PGMAP_OFFSET 64
 
 static bool race;
 module_param(race, bool, 0444);
-MODULE_PARM_DESC(race, "remove the provider's ranges before their memory is given back, as Linux up to 5.1");
+MODULE_PARM_DESC(race, "remove the provider's ranges before their memory is freed, as Linux up to 5.1");
 
-/* A range that is to be torn down in the old order. */
+/* A range to be torn down in the old order. */
 struct raced {
 	struct list_head entry;
 	struct pci_dev *pdev;
 	struct dev_pagemap *pgmap;
-	struct percpu_ref *ref;	/* of the pgmap; 5.10 forgets it on the way */
-	void *memory;		/* that the pgmap lies in */
-	long idle;		/* references when nobody holds anything */
+	struct percpu_ref *ref;	/* of the pgmap; 5.10 clears the pointer during the teardown */
+	void *memory;		/* the memory that contains the pgmap */
+	long idle;		/* references without outstanding memory */
 	bool early;		/* removed before the last reference was dropped */
 	bool over;		/* the last reference was waited for */
 };
 
 static LIST_HEAD(ranges);
 static DEFINE_RAW_SPINLOCK(lock);
-static void *kmalloc_release;	/* of devres.c: what it calls at the end of devm_kmalloc() memory */
+static void *kmalloc_release;	/* of devres.c: the function that releases devm_kmalloc() memory */
 
 /* The range with this pgmap or reference. It stays until its device is released. */
 static notrace struct raced *find(unsigned long key)
@@ -66,7 +66,7 @@ static notrace struct raced *find(unsigned long key)
 	return found;
 }
 
-/* The next one of a device behind `after`, or the first. */
+/* The next range of a device after `after`, or the first. */
 static notrace struct raced *next_of(struct pci_dev *pdev, struct raced *after)
 {
 	struct raced *range, *found = NULL;
@@ -111,7 +111,7 @@ static int holds_pgmap(struct device *dev, void *memory, void *pgmap)
 	return pgmap >= memory && pgmap < memory + PGMAP_OFFSET;
 }
 
-/* Takes over the range that begins at this address of a device; it has to be new, with nothing taken. */
+/* Adopts the range that begins at this address of a device; it must be new, without outstanding memory. */
 int race_adopt(struct pci_dev *pdev, phys_addr_t start)
 {
 	struct raced *range;
@@ -153,7 +153,7 @@ static notrace void at_memunmap(unsigned long ip, unsigned long parent, struct f
 	complete(&range->pgmap->done);
 }
 
-/* Returns from percpu_ref_exit() at once. */
+/* Returns from percpu_ref_exit() immediately. */
 static int at_exit(struct kprobe *probe, struct pt_regs *regs)
 {
 	struct raced *range = find(regs->di);
@@ -166,7 +166,7 @@ static int at_exit(struct kprobe *probe, struct pt_regs *regs)
 }
 NOKPROBE_SYMBOL(at_exit);
 
-/* A probe with such a handler is not optimised, so that its other one may go on elsewhere. */
+/* A probe with a post handler is not optimized, so that its pre handler may continue elsewhere. */
 static void behind(struct kprobe *probe, struct pt_regs *regs, unsigned long flags)
 {
 }
@@ -174,7 +174,7 @@ NOKPROBE_SYMBOL(behind);
 
 static struct kprobe release_probe;
 
-/* In place of pci_p2pdma_release(), whose beginning tracers have seen by now. */
+/* Replaces pci_p2pdma_release(); tracers have already seen its beginning. */
 static void release_late(void *data)
 {
 	void (*body)(void *data) = (void *)release_probe.addr;
@@ -199,7 +199,7 @@ static void release_late(void *data)
 	}
 }
 
-/* Goes on in release_late(). */
+/* Continues in release_late(). */
 static int at_release(struct kprobe *probe, struct pt_regs *regs)
 {
 	struct raced *range = next_of((struct pci_dev *)regs->di, NULL);
@@ -222,13 +222,16 @@ static struct kprobe exit_probe = {
 	.post_handler = behind,
 };
 
-/* Behind the place where tracers hook the function's beginning, which they share with nobody who diverts it on 5.10. */
+/*
+ * After the address where tracers hook the function's beginning, which on 5.10 cannot be shared with a user that
+ * redirects it.
+ */
 static struct kprobe release_probe = {
 	.pre_handler = at_release,
 	.post_handler = behind,
 };
 
-/* Before the provider is there. */
+/* Before the provider's init. */
 int race_init(void)
 {
 	int err;
@@ -264,7 +267,7 @@ no_memunmap:
 	return err;
 }
 
-/* Behind the end of the provider: its ranges are gone. */
+/* After the provider's exit: its ranges are removed. */
 void race_exit(void)
 {
 	if (!race)

@@ -15,7 +15,7 @@
 
 #include "command.h"
 
-/* An open disk. How one is opened changed from release to release in between; there it is refused. */
+/* An open disk. The way to open one changed in the releases in between, which are not supported. */
 struct disk {
 	struct block_device *device;
 	struct file *file;
@@ -46,7 +46,7 @@ static void disk_close(struct disk *disk)
 #endif
 }
 
-/* The PCI device that a disk hangs off; NULL if that is none, or not told. */
+/* The PCI device of a disk; NULL if there is none, or if it is unknown. */
 static struct pci_dev *controller(const struct disk *disk)
 {
 	struct device *dev = disk_to_dev(disk->device->bd_disk);
@@ -56,7 +56,7 @@ static struct pci_dev *controller(const struct disk *disk)
 	return dev ? to_pci_dev(dev) : NULL;
 }
 
-/* With one segment. The block layer must not merge it with what is no p2p memory. */
+/* Has one segment. The block layer must not merge it with memory that is not p2p memory. */
 static struct bio *new_bio(struct block_device *device)
 {
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(5, 18, 0)
@@ -79,7 +79,7 @@ static int read_first_bytes(struct block_device *device, void *addr, size_t size
 
 	if (!bio)
 		return -ENOMEM;
-	/* Not by bio_add_page(), which looks at the page: a request from before a removal has been through that. */
+	/* bio_add_page() would access the page, which a request from before a removal has already done. */
 	bio->bi_io_vec[0] = (struct bio_vec) {
 		.bv_page = virt_to_page(addr),
 		.bv_len = size,
@@ -92,7 +92,7 @@ static int read_first_bytes(struct block_device *device, void *addr, size_t size
 	return err;
 }
 
-/* Reads the first bytes of a disk into the memory of a handle, as many as it has; returns when they are there. */
+/* Reads the first bytes of a disk into the memory of a handle, filling it; returns when the read has finished. */
 int run_read(const struct call *call)
 {
 	struct handle *handle = call->handle;

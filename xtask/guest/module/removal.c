@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * Waiting for the moment when the pages of some memory have been removed.
+ * Waiting for the removal of pages.
  */
 #include <linux/delay.h>
 #include <linux/err.h>
@@ -29,13 +29,13 @@ int removal_init(void)
 	return hook_attach(&removal_hook, "mem_hotplug_done");
 }
 
-/* Whoever waits has the device's file open, and so keeps the module. */
+/* Waiting tasks have the device's file open, which keeps the module loaded. */
 void removal_exit(void)
 {
 	hook_detach(&removal_hook);
 }
 
-/* Waits until the pages of a handle are removed and a while longer, then runs the rest of the line. */
+/* Waits until the pages of a handle are removed and some time longer, then runs the rest of the line. */
 int run_after_removal(const struct call *call)
 {
 	struct handle *handle;
@@ -52,7 +52,7 @@ int run_after_removal(const struct call *call)
 	addr = memory_addr(handle);
 	if (addr)
 		pfn = PHYS_PFN(virt_to_phys(addr));
-	/* The command to come works on it, too. */
+	/* The command that follows needs the handle as well. */
 	handle_put(handle);
 	if (!addr)
 		return -EINVAL;

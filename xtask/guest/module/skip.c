@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * Has the kernel skip the runs of a BPF program at fentry or fexit, as it does while the program is running on that CPU
- * already: a task that was preempted in the middle of it does the same, but not on command.
+ * Makes the kernel skip the runs of a BPF program at fentry or fexit, as it does while the program is already running
+ * on that CPU: a preempted task has the same effect, but not on command.
  */
 #include <linux/bpf.h>
 #include <linux/err.h>
@@ -13,7 +13,7 @@
 #include "hook.h"
 
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(5, 12, 0)
-/* The kernel keeps so much of a program's name. */
+/* The kernel keeps this many characters of a program's name. */
 #define NAME_LEN (BPF_OBJ_NAME_LEN - 1)
 
 static void raise_active(void *prog)
@@ -26,7 +26,7 @@ static void lower_active(void *prog)
 	this_cpu_dec(*(int __percpu *)((struct bpf_prog *)prog)->active);
 }
 
-/* As if the programs of this name were running on every CPU from now on, or no more. */
+/* Pretends that the programs of this name are running on every CPU, or ends that. */
 int run_skip(const struct call *call)
 {
 	struct bpf_prog *(*next)(u32 *id) = hook_address("bpf_prog_get_curr_or_next");
