@@ -7,29 +7,29 @@ use std::fmt;
 /// Name of the virtio-serial port, under `/sys/class/virtio-ports/*/name`.
 pub const PORT_NAME: &str = "p2p-trace.control";
 
-/// What the host asks for.
+/// A request of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
     /// Run a shell command under a job number that the host has not used yet.
     Run(u32, String),
     /// Send a signal to every process of a job.
     Signal(u32, i32),
-    /// Sync, then switch the guest off.
+    /// Sync, then power the guest off.
     PowerOff,
 }
 
-/// What the guest answers.
+/// A message of the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// The agent runs; the text is the kernel release.
+    /// The agent is running; has the kernel release.
     Ready(String),
     /// A job wrote a line to its standard output.
     Out(u32, String),
     /// A job wrote a line to its standard error.
     Err(u32, String),
-    /// A job ended: its exit code, or 128 + the signal that ended it.
+    /// A job has exited: its exit code, or 128 + the signal that killed it.
     Exit(u32, i32),
-    /// A request could not be served.
+    /// A request failed.
     Refused(String),
 }
 
@@ -50,13 +50,13 @@ impl fmt::Display for Reply {
             Self::Out(job, line) => write!(f, "out {job} {}", escape(line)),
             Self::Err(job, line) => write!(f, "err {job} {}", escape(line)),
             Self::Exit(job, code) => write!(f, "exit {job} {code}"),
-            Self::Refused(why) => write!(f, "refused {}", escape(why)),
+            Self::Refused(reason) => write!(f, "refused {}", escape(reason)),
         }
     }
 }
 
 impl Request {
-    /// Reads a line without its end; `None` when it is no request.
+    /// Parses a line without its end; `None` if it is not a request.
     pub fn parse(line: &str) -> Option<Self> {
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         match word {
@@ -75,7 +75,7 @@ impl Request {
 }
 
 impl Reply {
-    /// Reads a line without its end; `None` when it is no reply.
+    /// Parses a line without its end; `None` if it is not a reply.
     pub fn parse(line: &str) -> Option<Self> {
         let (word, rest) = line.split_once(' ')?;
         let numbered = || {
@@ -96,7 +96,7 @@ impl Reply {
     }
 }
 
-/// Replaces what would break a line.
+/// Replaces characters that would break a line.
 fn escape(text: &str) -> String {
     text.replace('\\', "\\\\").replace('\n', "\\n").replace('\r', "\\r")
 }
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_survive_the_line() {
+    fn round_trips_requests() {
         for request in [
             Request::Run(7, "echo 'a\\nb'\nsleep 1 \\\n && true".to_owned()),
             Request::Run(0, String::new()),
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn replies_survive_the_line() {
+    fn round_trips_replies() {
         for reply in [
             Reply::Ready("7.3.4".to_owned()),
             Reply::Out(1, "  two words\\n\r".to_owned()),
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_neither() {
+    fn rejects_other_lines() {
         for line in ["", "run", "run x y", "signal 1", "signal 1 x", "poweroff now", "hello"] {
             assert_eq!(Request::parse(line), None, "{line}");
         }

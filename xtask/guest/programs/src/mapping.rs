@@ -12,9 +12,9 @@ pub fn page_size() -> usize {
     rustix::param::page_size()
 }
 
-/// Peer-to-peer memory of one device, mapped `MAP_SHARED` from the `p2pmem/allocate` file that the
-/// kernel offers since Linux 6.2. The kernel takes one reference per page, and drops it when the
-/// page is unmapped and no I/O uses it any more.
+/// Peer-to-peer memory of one device, mapped `MAP_SHARED` from the file `p2pmem/allocate` that the kernel has
+/// since Linux 6.2. The kernel gets one reference per page, and drops it when the page is unmapped and no I/O
+/// uses it any more.
 #[derive(Debug)]
 pub struct Mapping {
     start: NonNull<u8>,
@@ -22,18 +22,21 @@ pub struct Mapping {
 }
 
 impl Mapping {
-    /// Maps `len` bytes (rounded up to whole pages by the kernel) of the memory of `device`,
-    /// written as in sysfs: `0000:03:00.0`.
+    /// Maps `len` bytes (rounded up to whole pages by the kernel) of the memory of `device`, written as in
+    /// sysfs: `0000:03:00.0`.
     ///
     /// # Errors
     ///
-    /// The file cannot be opened (no such device, no p2p memory, kernel before 6.2, no right), or
-    /// the device has not that much memory free.
+    /// The file cannot be opened (no such device, no p2p memory, kernel before 6.2, no permission), or the
+    /// device does not have enough free memory.
     pub fn new(device: &str, len: usize) -> Result<Self> {
         ensure!(len > 0, "cannot map 0 bytes");
         let path: PathBuf = ["/sys/bus/pci/devices", device, "p2pmem/allocate"].iter().collect();
         let file = OpenOptions::new().read(true).write(true).open(&path).with_context(|| {
-            format!("cannot open {} (has the device p2p memory? it needs Linux 6.2)", path.display())
+            format!(
+                "cannot open {} (does the device have p2p memory? mapping it needs Linux 6.2)",
+                path.display()
+            )
         })?;
         // SAFETY: a new mapping at an address of the kernel's choice replaces no existing one.
         let start = unsafe {
@@ -51,7 +54,7 @@ impl Mapping {
         Ok(Self { start, len })
     }
 
-    /// Bytes asked for.
+    /// The requested number of bytes.
     pub const fn len(&self) -> usize {
         self.len
     }
@@ -61,32 +64,32 @@ impl Mapping {
         self.len == 0
     }
 
-    /// Pages the kernel mapped for it.
+    /// Pages that the kernel mapped.
     pub fn pages(&self) -> usize {
         self.len.div_ceil(page_size())
     }
 
-    /// The memory, for a system call that writes into it. The program itself must not touch it while
-    /// the device may be unbound: the kernel then takes the pages away and a touch ends in SIGBUS.
+    /// The memory, for a system call that writes into it. The program itself must not touch it while the
+    /// device may be unbound: the kernel then unmaps the pages and an access ends in SIGBUS.
     pub const fn as_mut_ptr(&self) -> *mut u8 {
         self.start.as_ptr()
     }
 
-    /// Takes the mapping down.
+    /// Unmaps the memory.
     ///
     /// # Errors
     ///
     /// As munmap(2).
     pub fn unmap(self) -> Result<()> {
         let this = std::mem::ManuallyDrop::new(self);
-        // SAFETY: the mapping is ours, and `self` is consumed: nothing can use it afterwards.
+        // SAFETY: this value owns the mapping, and `self` is consumed: nothing can use it afterwards.
         unsafe { rustix::mm::munmap(this.start.as_ptr().cast(), this.len) }.context("cannot unmap the memory")
     }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: the mapping is ours and nothing can use it after its drop.
+        // SAFETY: this value owns the mapping, and nothing can use it after its drop.
         if let Err(error) = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), self.len) } {
             eprintln!("cannot unmap the memory: {error}");
         }

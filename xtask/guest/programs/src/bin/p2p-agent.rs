@@ -1,7 +1,7 @@
 //! Runs commands for the host, over a virtio-serial port.
 //!
-//! Each command is a job of its own in a process group of its own; several run at once. Their output goes to the host
-//! line by line as it comes.
+//! Each command is a job in its own process group; several run at once. Their output goes to the host line by
+//! line as it arrives.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -17,15 +17,15 @@ use anyhow::{Context as _, Result, bail};
 use p2p_trace_guest::frame::{PORT_NAME, Reply, Request};
 use rustix::process::{Pid, Signal, kill_process_group};
 
-/// The port as seen by every thread that has something to say.
+/// The port, shared by all threads that send messages.
 #[derive(Debug, Clone)]
 struct Port(Arc<Mutex<File>>);
 
-/// Process groups of the jobs that run.
+/// Process groups of the running jobs.
 type Groups = Arc<Mutex<HashMap<u32, Pid>>>;
 
 impl Port {
-    /// Sends one line. Without a host there is nobody to tell about a failure.
+    /// Sends one line. Without a host, a failure cannot be reported.
     fn send(&self, reply: &Reply) {
         let line = format!("{reply}\n");
         let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -64,7 +64,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// The device file of our port: it appears some time after its driver was loaded.
+/// The device file of the agent's port: it appears some time after its driver was loaded.
 fn find_port() -> Result<PathBuf> {
     for _ in 0..100 {
         for entry in std::fs::read_dir("/sys/class/virtio-ports").into_iter().flatten().flatten() {
@@ -88,7 +88,7 @@ fn start(job: u32, command: &str, port: &Port, groups: &Groups) -> Result<()> {
         .process_group(0)
         .spawn()
         .context("cannot start a shell")?;
-    let group = Pid::from_raw(child.id().cast_signed()).context("a process without a number")?;
+    let group = Pid::from_raw(child.id().cast_signed()).context("a process without an id")?;
     groups.lock().unwrap_or_else(PoisonError::into_inner).insert(job, group);
 
     let out = child.stdout.take().map(|pipe| forward(pipe, port.clone(), move |line| Reply::Out(job, line)));
@@ -97,7 +97,8 @@ fn start(job: u32, command: &str, port: &Port, groups: &Groups) -> Result<()> {
     thread::spawn(move || {
         let code = wait(child);
         groups.lock().unwrap_or_else(PoisonError::into_inner).remove(&job);
-        // The end is told last, after all output: a job ends when nobody can write to its pipes any more.
+        // The exit is reported last, after all output: a job ends when no process can write to its pipes any
+        // more.
         for reader in [out, err].into_iter().flatten() {
             drop(reader.join());
         }
@@ -106,7 +107,7 @@ fn start(job: u32, command: &str, port: &Port, groups: &Groups) -> Result<()> {
     Ok(())
 }
 
-/// Passes a pipe on to the host, line by line.
+/// Forwards a pipe to the host, line by line.
 fn forward(
     pipe: impl Read + Send + 'static,
     port: Port,
@@ -125,15 +126,15 @@ fn forward(
     })
 }
 
-/// Waits for a job's shell and gives its exit code as a shell would.
+/// Waits for a job's shell and returns its exit code as a shell would.
 fn wait(mut child: Child) -> i32 {
     let code = |status: ExitStatus| status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     child.wait().ok().and_then(code).unwrap_or(255)
 }
 
-/// Sends a signal to all processes of a job. A job that has ended meanwhile is no error.
+/// Sends a signal to all processes of a job. A job that has already ended is not an error.
 fn send_signal(job: u32, signal: i32, groups: &Groups) -> Result<()> {
     let signal = Signal::from_named_raw(signal).context("no such signal")?;
     let group = groups.lock().unwrap_or_else(PoisonError::into_inner).get(&job).copied();
-    group.map_or(Ok(()), |group| kill_process_group(group, signal).context("cannot send it"))
+    group.map_or(Ok(()), |group| kill_process_group(group, signal).context("cannot send the signal"))
 }

@@ -1,4 +1,4 @@
-//! Runs a command as an ordinary user with nothing but the named capabilities.
+//! Runs a command as an ordinary user with only the named capabilities.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
@@ -12,10 +12,10 @@ use rustix::thread::{
 };
 use rustix::thread::{Gid, Uid};
 
-/// Run a command as another user who has only some capabilities.
+/// Run a command as another user with only the named capabilities.
 #[derive(Debug, Parser)]
 struct Options {
-    /// User and group number
+    /// User and group id
     #[arg(long, default_value_t = 65534)]
     user: u32,
     /// Capabilities to keep: bpf, perfmon, `sys_admin`, syslog
@@ -32,7 +32,7 @@ fn main() -> Result<()> {
     for name in &options.keep {
         kept |= capability(name)?;
     }
-    // Before Linux 5.11 BPF maps count against this limit; a service manager would raise it too.
+    // Before Linux 5.11 BPF maps count against this limit; a service manager would raise it as well.
     setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None })
         .context("cannot raise the limit of locked memory")?;
     become_user(options.user, kept)
@@ -49,11 +49,12 @@ fn capability(name: &str) -> Result<CapabilitySet> {
         "perfmon" => CapabilitySet::PERFMON,
         "sys_admin" => CapabilitySet::SYS_ADMIN,
         "syslog" => CapabilitySet::SYSLOG,
-        _ => bail!("no capability is named {name} here: use bpf, perfmon, sys_admin or syslog"),
+        _ => bail!("unknown capability {name}: use bpf, perfmon, sys_admin or syslog"),
     })
 }
 
-/// Changes this (single-threaded) process for good. The ambient set hands the capabilities through exec(2).
+/// Changes this (single-threaded) process permanently. The ambient set passes the capabilities through
+/// exec(2).
 fn become_user(user: u32, kept: CapabilitySet) -> Result<()> {
     let (uid, gid) = (Uid::from_raw(user), Gid::from_raw(user));
     set_keep_capabilities(true)?;
@@ -73,8 +74,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refuses_unknown_capabilities() {
+    fn rejects_unknown_capabilities() {
         assert_eq!(capability("bpf").unwrap(), CapabilitySet::BPF);
-        assert!(capability("BPF ").unwrap_err().to_string().contains("no capability is named"));
+        assert!(capability("BPF ").unwrap_err().to_string().contains("unknown capability"));
     }
 }

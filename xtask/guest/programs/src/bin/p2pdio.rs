@@ -1,7 +1,7 @@
-//! Reads from an NVMe drive straight into the p2p memory of another one.
+//! Reads from an NVMe drive directly into the p2p memory of another one.
 //!
-//! While the read is in flight the kernel holds the pages, and an unbind of the device that owns them has to wait: the
-//! plainest way to block one without a kernel module.
+//! During the read the kernel holds the pages, and an unbind of the device that owns them has to wait: the
+//! simplest way to block one without a kernel module.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;

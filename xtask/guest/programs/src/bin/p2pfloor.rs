@@ -1,4 +1,5 @@
-//! Attaches empty programs to `pci_alloc_p2pmem` and `pci_free_p2pmem`, or to a list of functions: what any tracer costs that does nothing.
+//! Attaches empty programs to `pci_alloc_p2pmem` and `pci_free_p2pmem`, or to a list of functions: the cost
+//! of a tracer that does nothing.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -13,9 +14,10 @@ use clap::{Parser, ValueEnum};
 /// Attach empty programs, until killed.
 #[derive(Debug, Parser)]
 struct Options {
-    /// How
+    /// Method to attach
     how: How,
-    /// Where to: lines of a way to attach and a function; without it to the functions that take and give back p2p memory
+    /// List of attachments, a line of method and function each; by default the functions that allocate and
+    /// free p2p memory
     #[arg(long, requires = "ready")]
     list: Option<PathBuf>,
     /// Create this file once everything is attached
@@ -23,14 +25,14 @@ struct Options {
     ready: Option<PathBuf>,
 }
 
-/// How to attach.
+/// The method to attach.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum How {
     /// fexit and fentry
     Fentry,
     /// kprobe and kretprobe on the first function, kprobe on the second
     Kprobe,
-    /// Not empty and elsewhere: a kprobe on a function that everything calls, with a program that takes its time
+    /// Not empty and elsewhere: a kprobe on a function that everything calls, with a slow program
     Busy,
 }
 
@@ -38,7 +40,7 @@ const ALLOC: &str = "pci_alloc_p2pmem";
 const FREE: &str = "pci_free_p2pmem";
 /// `r0 = 0; exit`.
 const EMPTY: [u64; 2] = [0xb7, 0x95];
-/// Everything that was allocated goes through it, in every context.
+/// Frees of all kinds of allocations call it, in every context.
 const BUSY: &str = "kfree";
 /// `r1 = 2000; do r1 -= 1; while (r1 != 0); r0 = 0; exit`.
 const COUNT_DOWN: [u64; 5] = [2000 << 32 | 0x1b7, 1 << 32 | 0x117, 0xfffe_0155, 0xb7, 0x95];
@@ -71,7 +73,7 @@ fn main() -> Result<()> {
     hold(&attached)
 }
 
-/// Until killed.
+/// Holds the attachments until killed.
 fn hold(attached: &[OwnedFd]) -> ! {
     loop {
         std::hint::black_box(attached);
@@ -79,7 +81,7 @@ fn hold(attached: &[OwnedFd]) -> ! {
     }
 }
 
-/// An empty program at work for each line.
+/// Attaches an empty program for each line.
 fn listed(list: &Path) -> Result<Vec<OwnedFd>> {
     let btf = Btf::from_sys_fs().context("cannot read the kernel's BTF")?;
     let attach = |line: &str| match line.split_once(' ') {
@@ -87,12 +89,12 @@ fn listed(list: &Path) -> Result<Vec<OwnedFd>> {
         Some(("fexit", function)) => traced(&btf, function, bpf_attach_type::BPF_TRACE_FEXIT),
         Some(("kprobe", function)) => probed(function, false, &EMPTY),
         Some(("kretprobe", function)) => probed(function, true, &EMPTY),
-        _ => bail!("{line} is no way to attach with a function"),
+        _ => bail!("invalid line {line}: expected a method and a function"),
     };
     fs::read_to_string(list)?.lines().map(attach).collect()
 }
 
-/// An empty fentry or fexit program at work.
+/// Attaches an empty fentry or fexit program.
 fn traced(btf: &Btf, function: &str, point: bpf_attach_type) -> Result<OwnedFd> {
     let id = btf
         .id_by_type_name_kind(function, BtfKind::Func)
@@ -104,7 +106,7 @@ fn traced(btf: &Btf, function: &str, point: bpf_attach_type) -> Result<OwnedFd> 
     bpf(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attribute).with_context(|| format!("cannot trace {function}"))
 }
 
-/// A kprobe or kretprobe program at work.
+/// Attaches a kprobe or kretprobe program.
 fn probed(function: &str, at_return: bool, code: &[u64]) -> Result<OwnedFd> {
     let kind = bpf_prog_type::BPF_PROG_TYPE_KPROBE;
     let program = load(kind, bpf_attach_type::BPF_CGROUP_INET_INGRESS, 0, code)?;
@@ -129,7 +131,8 @@ fn load(kind: bpf_prog_type, point: bpf_attach_type, function: u32, code: &[u64]
 }
 
 fn bpf(command: bpf_cmd, attribute: &mut bpf_attr) -> io::Result<OwnedFd> {
-    // SAFETY: the kernel reads and writes the attribute within the size given, and what it points to lives on.
+    // SAFETY: the kernel reads and writes the attribute within the given size, and the data that it points to
+    // outlives the call.
     let result = unsafe {
         libc::syscall(
             libc::SYS_bpf,
@@ -171,6 +174,6 @@ fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
     if result < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the call returned a new descriptor, which nobody else knows.
+    // SAFETY: the call returned a new descriptor that has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(result as i32) })
 }

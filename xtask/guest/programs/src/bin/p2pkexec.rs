@@ -1,7 +1,7 @@
-//! Loads the kernel that takes over when this one dies: `kexec -p` for a guest without kexec-tools.
+//! Loads a crash kernel: `kexec -p` for a guest without kexec-tools.
 //!
-//! `kexec_file_load(2)` leaves it to the kernel to read the image, to describe the memory that is to be saved and to tell the next
-//! kernel of it (`elfcorehdr=`).
+//! With `kexec_file_load(2)`, the kernel itself reads the image, describes the memory to save and passes the
+//! description to the crash kernel (`elfcorehdr=`).
 
 use std::ffi::CString;
 use std::fs::File;
@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 
-/// Into the memory that `crashkernel=` keeps free, to be started by a panic (Linux: include/uapi/linux/kexec.h).
+/// Loads into the memory that `crashkernel=` reserves, to be started by a panic (Linux:
+/// include/uapi/linux/kexec.h).
 const KEXEC_FILE_ON_CRASH: libc::c_ulong = 2;
 
-/// Load a kernel that is started when the running one dies.
+/// Load a kernel that is started when the running one crashes.
 #[derive(Debug, Parser)]
 struct Options {
     /// Its image
@@ -33,7 +34,8 @@ fn main() -> Result<()> {
     let open = |path: &Path| File::open(path).with_context(|| format!("cannot open {}", path.display()));
     let (kernel, initramfs) = (open(&options.kernel)?, open(&options.initramfs)?);
     let append = CString::new(options.append).context("a command line cannot have a zero byte")?;
-    // SAFETY: the two descriptors are open, and the text, whose length counts its final zero byte, lives until the call is over.
+    // SAFETY: the two descriptors are open, and the text, whose length includes its final zero byte, outlives
+    // the call.
     let result = unsafe {
         libc::syscall(
             libc::SYS_kexec_file_load,
@@ -44,6 +46,6 @@ fn main() -> Result<()> {
             KEXEC_FILE_ON_CRASH,
         )
     };
-    ensure!(result == 0, "the kernel does not take it: {}", std::io::Error::last_os_error());
+    ensure!(result == 0, "cannot load the crash kernel: {}", std::io::Error::last_os_error());
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Maps and unmaps p2p memory: once for a while, or in a storm of processes pinned to chosen processors.
+//! Maps and unmaps p2p memory: once for some time, or in a storm of processes pinned to given processors.
 
 use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
@@ -23,7 +23,7 @@ struct Options {
     /// How long to hold each mapping
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 0)]
     hold: u64,
-    /// Processes that do so at the same time
+    /// Number of concurrent processes
     #[arg(long, default_value_t = 1)]
     processes: u32,
     /// Processors to pin them to, in turn: 0 or 0,1 (default: not pinned)
@@ -31,7 +31,7 @@ struct Options {
     cpus: Vec<usize>,
 }
 
-/// What one run mapped.
+/// The mappings of one run.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Total {
     maps: u64,
@@ -55,7 +55,7 @@ fn main() -> Result<()> {
 /// Maps and unmaps in this process.
 fn map(options: &Options) -> Result<Total> {
     if let Some(&cpu) = options.cpus.first() {
-        ensure!(cpu < CpuSet::MAX_CPU, "there is no processor {cpu}");
+        ensure!(cpu < CpuSet::MAX_CPU, "invalid processor {cpu}");
         let mut set = CpuSet::new();
         set.set(cpu);
         sched_setaffinity(None, &set).with_context(|| format!("cannot run on processor {cpu}"))?;
@@ -76,7 +76,7 @@ fn map(options: &Options) -> Result<Total> {
     Ok(total)
 }
 
-/// Runs this program several times at once and adds up what each says it mapped.
+/// Runs several concurrent processes of this program and adds up their totals.
 fn storm(options: &Options) -> Result<Total> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let mut children = Vec::new();
@@ -99,8 +99,9 @@ fn storm(options: &Options) -> Result<Total> {
         let mut text = String::new();
         child.stdout.take().context("a process has no output")?.read_to_string(&mut text)?;
         let status = child.wait()?;
-        ensure!(status.success(), "process {} of the storm ended with {status}", child.id());
-        let part = parse(&text).with_context(|| format!("process {} said {text:?}", child.id()))?;
+        ensure!(status.success(), "process {} of the storm failed: {status}", child.id());
+        let part =
+            parse(&text).with_context(|| format!("unexpected output of process {}: {text:?}", child.id()))?;
         total.maps += part.maps;
         total.pages += part.pages;
         total.bytes += part.bytes;
@@ -108,7 +109,7 @@ fn storm(options: &Options) -> Result<Total> {
     Ok(total)
 }
 
-/// Reads the `done` line of another process.
+/// Parses the `done` line of another process.
 fn parse(text: &str) -> Option<Total> {
     let line = text.lines().find(|line| line.starts_with("done "))?;
     let value = |key: &str| {
@@ -122,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_the_line_of_another_process() {
+    fn parses_the_line_of_another_process() {
         let text = "mapped pid=7 bytes=1 pages=1\ndone pid=7 maps=2 pages=32 bytes=131072\n";
         assert_eq!(parse(text), Some(Total { maps: 2, pages: 32, bytes: 131_072 }));
         assert_eq!(parse("done pid=7 maps=2 pages=x bytes=1\n"), None);

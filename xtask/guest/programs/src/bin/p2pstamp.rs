@@ -1,4 +1,4 @@
-//! Says when something came: each line of standard input, or each size of a file.
+//! Prints the arrival time of each line of standard input, or of each new size of a file.
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
@@ -9,13 +9,13 @@ use anyhow::Result;
 use clap::Parser;
 use rustix::time::{ClockId, clock_gettime};
 
-/// How often the file is looked at.
-const LOOK: Duration = Duration::from_millis(5);
+/// Polling interval of the file.
+const INTERVAL: Duration = Duration::from_millis(5);
 
-/// Print lines with the time at which they came, `CLOCK_BOOTTIME` in nanoseconds, in front of them.
+/// Print lines with their arrival time in front of them, `CLOCK_BOOTTIME` in nanoseconds.
 #[derive(Debug, Parser)]
 struct Options {
-    /// Print the sizes that this file has instead, until this process is ended
+    /// Print the sizes of this file instead, until this process is killed
     #[arg(long, value_name = "FILE")]
     size_of: Option<PathBuf>,
 }
@@ -31,10 +31,10 @@ fn main() -> Result<()> {
                 writeln!(out, "{} {size}", now_ns())?;
                 before = size;
             }
-            thread::sleep(LOOK);
+            thread::sleep(INTERVAL);
         }
     }
-    // A reader of the kernel's log gets one entry at a time, and none that has no room.
+    // A read of the kernel's log returns one entry, and fails if the buffer is too small for it.
     let mut lines = BufReader::with_capacity(1 << 16, io::stdin().lock());
     let mut line = Vec::new();
     while lines.read_until(b'\n', &mut line)? > 0 {
