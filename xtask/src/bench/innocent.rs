@@ -74,7 +74,7 @@ impl BenchLab {
             Some(cpus) => {
                 processors::pretend(&mut self.lab, cpus)?;
                 let innocent = self.background(&disk)?;
-                processors::pretend_no_more(&mut self.lab)?;
+                processors::stop_pretending(&mut self.lab)?;
                 Ok(innocent)
             }
         }?;

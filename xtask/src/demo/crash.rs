@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use super::say;
+use super::show_command;
 use crate::scenarios::faults::post_mortem::{die, dump_memory, recover};
 use crate::scenarios::lab::Lab;
 
@@ -15,8 +15,8 @@ const LAST_WORDS: [&str; 6] = ["p2p-trace: ", "BUG: ", "Oops: ", " Comm: ", "RIP
 
 /// Makes the kernel die of a use of removed memory, dumps its memory, and shows what the dump contains.
 pub(super) fn show(mut lab: Lab, attach: &str) -> Result<ExitCode> {
-    say(format!("p2p-trace live {attach}").trim_end());
-    say(
+    show_command(format!("p2p-trace live {attach}").trim_end());
+    show_command(
         "echo CARD > unbind    # its pages are removed while they are allocated; two seconds later a process maps one",
     );
     die(&mut lab, &format!("--kmsg {attach}"), |_, _, _| Ok(()))?;
@@ -26,12 +26,12 @@ pub(super) fn show(mut lab: Lab, attach: &str) -> Result<ExitCode> {
     }
     println!("The kernel is dead, and the tracer with it.");
     let [elf, _] = dump_memory(&mut lab)?;
-    say("p2p-trace recover core.elf -o crash.p2pt");
+    show_command("p2p-trace recover core.elf -o crash.p2pt");
     let recovered = recover(&elf, None)?;
     for line in &recovered.messages {
         println!("  {line}");
     }
-    say("p2p-trace check crash.p2pt");
+    show_command("p2p-trace check crash.p2pt");
     for line in &recovered.checked {
         println!("  {line}");
     }

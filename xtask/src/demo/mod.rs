@@ -93,8 +93,11 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<ExitCode> {
         kernel.release
     );
     let attach = options.attach();
-    let blockage =
-        if terminal::is_here() { dashboard::show(&mut lab, &attach)? } else { show(&mut lab, &attach)? };
+    let blockage = if terminal::is_interactive() {
+        dashboard::show(&mut lab, &attach)?
+    } else {
+        show(&mut lab, &attach)?
+    };
     lab.guest.power_off()?;
     blockage.check()?;
     println!("{blockage}");
@@ -105,7 +108,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<ExitCode> {
 fn show(lab: &mut Lab, attach: &str) -> Result<Blockage> {
     let command = format!("p2p-trace live {attach}");
     let command = command.trim_end();
-    say(command);
+    show_command(command);
     let seen = lab.guest.spawn_with(
         &format!("exec {command} --ready-file /run/ready.text"),
         Box::new(|source, line| match source {
@@ -116,13 +119,13 @@ fn show(lab: &mut Lab, attach: &str) -> Result<Blockage> {
     let trace = lab.trace("demo", attach)?;
     lab.wait_for("[ -e /run/ready.text ]")?;
 
-    say("modprobe nvme");
+    show_command("modprobe nvme");
     lab.load_driver()?;
     let disk = lab.slow_disk()?;
-    say(&format!("p2pdio --memory {} --disk /dev/{disk} --size {BYTES} &", lab.memory));
+    show_command(&format!("p2pdio --memory {} --disk /dev/{disk} --size {BYTES} &", lab.memory));
     let read = lab.start_read(BYTES)?;
     let unbind = lab.unbind_command();
-    say(&unbind);
+    show_command(&unbind);
     lab.guest.check(&unbind)?;
     lab.guest.wait(read)?.success().context("the read into p2p memory failed")?;
 
@@ -135,7 +138,7 @@ fn show(lab: &mut Lab, attach: &str) -> Result<Blockage> {
 }
 
 /// Shows a command of the guest.
-fn say(command: &str) {
+fn show_command(command: &str) {
     println!("# {command}");
 }
 

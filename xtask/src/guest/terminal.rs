@@ -128,7 +128,7 @@ fn lock(parser: &Mutex<vt100::Parser>) -> MutexGuard<'_, vt100::Parser> {
 }
 
 /// Whether this task runs on a terminal that can be tied to that of a guest.
-pub(crate) fn is_here() -> bool {
+pub(crate) fn is_interactive() -> bool {
     let is_dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
     io::stdin().is_terminal() && io::stdout().is_terminal() && !is_dumb
 }

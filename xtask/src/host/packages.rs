@@ -119,7 +119,8 @@ pub(crate) const BROWSER_PROGRAM: &str = "chromium";
 /// A package is missing and this is not Debian or Ubuntu, or the user may not install it, or apt fails. The
 /// error names the packages and the command to run manually.
 pub(crate) fn ensure(need: &Need) -> Result<()> {
-    let missing: Vec<&str> = need.packages.iter().filter(|one| !is_there(one)).map(|one| one.name).collect();
+    let missing: Vec<&str> =
+        need.packages.iter().filter(|one| !is_satisfied(one)).map(|one| one.name).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -147,7 +148,7 @@ pub(crate) fn update_lists() -> Result<()> {
     command::run(&mut apt_as_root(&["update"])?, "apt-get update")
 }
 
-fn is_there(package: &Package) -> bool {
+fn is_satisfied(package: &Package) -> bool {
     let has_program = package.program.is_some_and(command::exists);
     if !command::exists("dpkg-query") {
         return has_program;
@@ -225,7 +226,7 @@ mod tests {
 
     #[test]
     fn accepts_any_build_of_a_program() {
-        assert!(is_there(&program("no-such-package-name", "sh")));
-        assert!(!is_there(&program("no-such-package-name", "no-such-program")));
+        assert!(is_satisfied(&program("no-such-package-name", "sh")));
+        assert!(!is_satisfied(&program("no-such-package-name", "no-such-program")));
     }
 }

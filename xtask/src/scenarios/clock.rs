@@ -11,10 +11,10 @@ const USUAL: Duration = Duration::from_millis(100);
 
 /// Expects something without delay: prints a delay that is longer than usual, and fails on one that no busy
 /// host explains.
-pub(super) fn at_once(what: &str, late: Duration) -> Result<()> {
-    ensure!(late < STOLEN, "{what} {late:?} late");
+pub(super) fn at_once(event: &str, late: Duration) -> Result<()> {
+    ensure!(late < STOLEN, "{event} {late:?} late");
     if late > USUAL {
-        println!("    ({what} {late:?} late)");
+        println!("    ({event} {late:?} late)");
     }
     Ok(())
 }

@@ -51,14 +51,14 @@ pub(super) fn attached_in_hang(lab: &mut Lab, method: Method) -> Result<Verdict>
 
         expect::nothing_lost(&stream)?;
         stream.only("drained")?;
-        nothing_acquitted(&stream, &card)?;
+        removal_rules_are_open(&stream, &card)?;
     }
     Ok(Verdict::Passed)
 }
 
 /// Expects no answer `holds` from a rule that the removal decides, and the reason that the removal was not
 /// observed.
-fn nothing_acquitted(stream: &Stream, card: &str) -> Result<()> {
+fn removal_rules_are_open(stream: &Stream, card: &str) -> Result<()> {
     expect::violated_and(stream, card, &[], &["stalled-drain", "stalled-unbind"])?;
     for rule in BY_REMOVAL {
         let verdict = stream.verdict(card, rule)?;

@@ -38,7 +38,7 @@ pub(super) fn with_1024(lab: &mut Lab, method: Method) -> Result<Verdict> {
 fn pretending(lab: &mut Lab, cpus: u32, act: impl FnOnce(&mut Lab) -> Result<Verdict>) -> Result<Verdict> {
     pretend(lab, cpus)?;
     let verdict = act(lab)?;
-    pretend_no_more(lab)?;
+    stop_pretending(lab)?;
     Ok(verdict)
 }
 
@@ -49,7 +49,7 @@ pub(crate) fn pretend(lab: &mut Lab, cpus: u32) -> Result<()> {
 }
 
 /// Ends the simulation.
-pub(crate) fn pretend_no_more(lab: &mut Lab) -> Result<()> {
+pub(crate) fn stop_pretending(lab: &mut Lab) -> Result<()> {
     lab.guest.check(&format!("umount {POSSIBLE}")).map(drop)
 }
 

@@ -52,7 +52,7 @@ const ARMED: [(&str, &str); 5] = [
 /// All rows of the table of skips that the kernel has functions for.
 pub(super) fn skipped_runs(lab: &mut Lab, method: Method) -> Result<Verdict> {
     if lab.guest.run("uname -r | grep -q '^5'")?.code == 0 {
-        return Ok(Verdict::skipped("this kernel does not count what it skips"));
+        return Ok(Verdict::skipped("this kernel does not count skipped runs"));
     }
     lab.load_driver()?;
     let disk = lab.slow_disk()?;

@@ -29,20 +29,20 @@ impl Guest {
         ensure!(
             reason == "guest-shutdown",
             "the guest did not power off by itself: {reason}; {}",
-            self.whereabouts()
+            self.console_tail()
         );
         let status = self.process.wait(Instant::now() + POWER_OFF)?;
         ensure!(
             status.is_some_and(|status| status.success()),
             "QEMU failed: {status:?}; {}",
-            self.whereabouts()
+            self.console_tail()
         );
         let complaints = self.complaints();
         ensure!(
             complaints.is_empty(),
             "the kernel complained: {}; {}",
             complaints.join(" | "),
-            self.whereabouts()
+            self.console_tail()
         );
         fs::remove_dir_all(&self.log).with_context(|| format!("cannot remove {}", self.log.display()))
     }

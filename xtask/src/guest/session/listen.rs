@@ -28,7 +28,7 @@ impl Guest {
                 bail!(Stuck(format!(
                     "the guest exceeded its time limit of {} s; {}",
                     self.limit.as_secs(),
-                    self.whereabouts()
+                    self.console_tail()
                 )));
             }
             let patience = until.min(self.deadline).saturating_duration_since(now).min(TICK);
@@ -37,13 +37,13 @@ impl Guest {
                 Received::Nothing if Instant::now() >= until => return Ok(()),
                 Received::Nothing => {
                     if let Some(status) = self.process.status()? {
-                        bail!("the guest has exited (QEMU: {status}); {}", self.whereabouts());
+                        bail!("the guest has exited (QEMU: {status}); {}", self.console_tail());
                     }
                     self.check_console()?;
                 }
                 Received::Closed => {
                     interrupt::check()?;
-                    bail!("the guest has closed its connection; {}", self.whereabouts())
+                    bail!("the guest has closed its connection; {}", self.console_tail())
                 }
             }
         }

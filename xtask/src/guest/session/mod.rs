@@ -326,7 +326,7 @@ impl Guest {
     }
 
     /// Information for the analysis of a failure.
-    fn whereabouts(&self) -> String {
+    fn console_tail(&self) -> String {
         let tail = self.console_excerpt(5).join("\n  ");
         format!("console: {}\n  {tail}", self.log.join("console.log").display())
     }

@@ -37,7 +37,7 @@ pub(in crate::scenarios) fn wrong_frees(lab: &mut Lab, method: Method) -> Result
     expect::nothing_lost(&stream)?;
     expect::only_about(&stream, &card)?;
     for freed in [twice[0], twice[1], larger, inside, outside] {
-        is_seen(&stream, freed)?;
+        is_recorded(&stream, freed)?;
     }
     expect::verdicts(&stream, &card, &["unmatched-free", "double-free", "size-mismatch"], &[])?;
     Ok(Verdict::Passed)
@@ -53,7 +53,7 @@ pub(in crate::scenarios) fn partial_free(lab: &mut Lab, method: Method) -> Resul
     let unbinder = lab.expect_killed(unbinding)?;
     let stream = lab.stop(trace)?;
 
-    is_seen(&stream, smaller)?;
+    is_recorded(&stream, smaller)?;
     let card = lab.card.clone();
     expect::verdicts(&stream, &card, &["size-mismatch", "pool-destroyed-in-use"], &[])?;
     destroyed_in_use(&stream, unbinder, SIZE / 2)
@@ -106,7 +106,7 @@ fn provoke_bug(lab: &mut Lab) {
 }
 
 /// Expects exactly one record of this free.
-fn is_seen(stream: &Stream, freed: Freed) -> Result<()> {
+fn is_recorded(stream: &Stream, freed: Freed) -> Result<()> {
     let mut by_process = stream.of_kind("free").filter(|event| event.tgid == Some(freed.pid));
     let event = by_process.next();
     let seen = event.map(|event| (expect::hex(event.addr, event).ok(), event.size));

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 
 use super::PAGE;
-use super::kernel_held::{gone, held_up, known, residual};
+use super::kernel_held::{is_blocked, is_empty, known, residual};
 use super::report::{DeviceReportExt as _, ReportExt as _};
 use super::unbinding::{self, Unbinding};
 use crate::scenarios::lab::Lab;
@@ -34,7 +34,7 @@ pub(in crate::scenarios) fn direct_io(lab: &mut Lab, method: Method) -> Result<V
     let over = if method.is_primary() { Some(lab.one_shot(&memory)?) } else { None };
     lab.unload_driver()?;
 
-    let device = held_up(&seen, &memory, &unbinding, range, SIZE)?;
+    let device = is_blocked(&seen, &memory, &unbinding, range, SIZE)?;
     unbinding::seen_from_the_start(device)?;
     residual(device, known(SIZE / PAGE))?;
     let holder = device.only_holder(HolderKind::Mmap)?;
@@ -53,12 +53,12 @@ pub(in crate::scenarios) fn direct_io(lab: &mut Lab, method: Method) -> Result<V
         holder.process
     );
     if let Some(report) = &unseen {
-        let device = held_up(report, &memory, &unbinding, range, SIZE)?;
-        unbinding::not_seen_beginning(device)?;
+        let device = is_blocked(report, &memory, &unbinding, range, SIZE)?;
+        unbinding::start_unknown(device)?;
         unnamed(device, pid)?;
     }
     if let Some(report) = &over {
-        gone(report.device(&memory)?)?;
+        is_empty(report.device(&memory)?)?;
     }
     Ok(Verdict::Passed)
 }

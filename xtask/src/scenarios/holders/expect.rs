@@ -62,7 +62,7 @@ pub(super) fn only_driver_suspected(device: &DeviceReport) -> Result<()> {
 }
 
 /// Expects a holder to agree with the stream's events of it: all those of one task and caller.
-pub(super) fn as_in_stream(holder: &Holder, events: &[&EventLine], stream: &Stream) -> Result<()> {
+pub(super) fn matches_stream(holder: &Holder, events: &[&EventLine], stream: &Stream) -> Result<()> {
     let first = events.first().context("no memory was allocated")?;
     let last = events.last().context("no memory was allocated")?;
     let allocated: u64 = events.iter().filter_map(|event| event.size).sum();

@@ -70,26 +70,26 @@ pub(in crate::scenarios) fn kernel_held(lab: &mut Lab, method: Method) -> Result
         expect::answer(device, CanUnbind::No, "it would wait for 64 KiB taken by sh")?;
     }
 
-    let device = held_up(&blocked, &memory, &unbinding, range, SIZE)?;
+    let device = is_blocked(&blocked, &memory, &unbinding, range, SIZE)?;
     held_by_module(device, &allocated)?;
     unbinding::seen_from_the_start(device)?;
     ensure!(device.unseen() == 0, "{} bytes have unknown holders", device.unseen());
     residual(device, known(1))?;
     for report in &late {
-        let device = held_up(report, &memory, &unbinding, range, SIZE)?;
+        let device = is_blocked(report, &memory, &unbinding, range, SIZE)?;
         ensure!(device.holders.is_empty(), "unexpected holders: {:?}", device.holders);
-        unbinding::not_seen_beginning(device)?;
+        unbinding::start_unknown(device)?;
         expect::unseen_at(device, allocated.addr, SIZE)?;
         residual(device, unknown(1, SIZE / PAGE))?;
     }
     for report in &over {
-        gone(report.device(&memory)?)?;
+        is_empty(report.device(&memory)?)?;
     }
     Ok(Verdict::Passed)
 }
 
 /// Expects the blocked unbind, with its one range killed and the allocated memory counted.
-pub(super) fn held_up<'a>(
+pub(super) fn is_blocked<'a>(
     report: &'a Report,
     device: &str,
     unbinding: &Unbinding,
@@ -164,7 +164,7 @@ pub(super) fn residual(device: &DeviceReport, expected: Residual) -> Result<()> 
 }
 
 /// Expects an empty report.
-pub(super) fn gone(device: &DeviceReport) -> Result<()> {
+pub(super) fn is_empty(device: &DeviceReport) -> Result<()> {
     expect::quiet(device)?;
     ensure!(
         device.ranges.is_empty()

@@ -6,7 +6,7 @@ use std::iter;
 use anyhow::{Result, ensure};
 
 use super::expect;
-use super::kernel_held::{SIZE, held_by_module, held_up};
+use super::kernel_held::{SIZE, held_by_module, is_blocked};
 use super::report::{DeviceReportExt as _, ReportExt as _};
 use super::unbinding::Unbinding;
 use crate::guest::Job;
@@ -69,7 +69,7 @@ pub(in crate::scenarios) fn monitoring(lab: &mut Lab, method: Method) -> Result<
     of_stream::teardown(&stream, range)?;
     of_stream::verdicts(&stream, &memory, &["stalled-drain", "stalled-unbind"], &[])?;
     expect::quiet(held.device(&memory)?)?;
-    held_by_module(held_up(&blocked, &memory, &unbinding, range, SIZE)?, &allocated)?;
+    held_by_module(is_blocked(&blocked, &memory, &unbinding, range, SIZE)?, &allocated)?;
     for report in &reports {
         let device = report.device(&memory)?;
         expect::in_use(device, range, sysfs)?;

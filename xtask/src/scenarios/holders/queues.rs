@@ -47,7 +47,7 @@ fn named(device: &DeviceReport, stream: &Stream) -> Result<()> {
     let events: Vec<&EventLine> = stream.of_kind("alloc").collect();
     ensure!(events.len() == 2, "nvme allocated {} queues", events.len());
     let holder = device.only_holder(HolderKind::Allocation)?;
-    expect::as_in_stream(holder, &events, stream)?;
+    expect::matches_stream(holder, &events, stream)?;
     ensure!(
         holder.bytes == QUEUES && holder.references == 2 && device.holders.len() == 1,
         "the queues are reported as {:?}",

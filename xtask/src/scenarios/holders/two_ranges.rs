@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::PAGE;
 use super::expect;
-use super::kernel_held::{SIZE, gone, held_by_module, known, unknown};
+use super::kernel_held::{SIZE, held_by_module, is_empty, known, unknown};
 use super::report::{ReportExt as _, bounds};
 use super::unbinding::{self, Unbinding};
 use crate::guest::kmodule;
@@ -68,7 +68,7 @@ pub(in crate::scenarios) fn two_ranges(lab: &mut Lab, method: Method) -> Result<
         let device = report.device(&card)?;
         unbinding.is_reported(report, device)?;
         expect::certain(device)?;
-        unbinding::not_seen_beginning(device)?;
+        unbinding::start_unknown(device)?;
         // The pool has a pointer to freed memory for the newer range: it is not reported, or with its last
         // state.
         let older_waits = (older, RangeState::Killed, Some(SIZE), Some(unknown(1, SIZE / PAGE)));
@@ -95,7 +95,7 @@ fn newer_held(lab: &mut Lab, newer: (u64, u64), older: (u64, u64)) -> Result<()>
     let device = report.device(&card)?;
     unbinding.is_reported(&report, device)?;
     expect::certain(device)?;
-    unbinding::not_seen_beginning(device)?;
+    unbinding::start_unknown(device)?;
     states(
         device,
         &[
@@ -104,7 +104,7 @@ fn newer_held(lab: &mut Lab, newer: (u64, u64), older: (u64, u64)) -> Result<()>
         ],
     )?;
     expect::unseen_at(device, held.addr, SIZE)?;
-    gone(over.device(&card)?)
+    is_empty(over.device(&card)?)
 }
 
 /// Allocates memory, and makes sure that it lies in this range.

@@ -133,7 +133,7 @@ pub(super) fn seen_from_the_start(device: &DeviceReport) -> Result<()> {
 }
 
 /// Expects no steps, and the flag that steps may be missing.
-pub(super) fn not_seen_beginning(device: &DeviceReport) -> Result<()> {
+pub(super) fn start_unknown(device: &DeviceReport) -> Result<()> {
     let unbind = device.unbind.as_ref().context("the report has no unbind")?;
     ensure!(
         unbind.steps_may_be_missing && unbind.steps.is_empty(),

@@ -21,13 +21,13 @@ pub(in crate::scenarios) fn clock_set_back(lab: &mut Lab, method: Method) -> Res
     let card = lab.card.clone();
     let before = lab.allocate(&card, SIZE)?;
     load_until(lab, &format!("[ -s {file}.1 ]"))?;
-    turn(lab, -BACK)?;
+    set_clock(lab, -BACK)?;
     load_until(lab, &format!("[ -s {file}.2 ]"))?;
     lab.command(&format!("free {}", before.handle))?;
     lab.unbind_card()?;
     stop(lab, job, file, 0, &[])?;
     let followed = lab.guest.wait(follower)?.success()?;
-    turn(lab, BACK)?;
+    set_clock(lab, BACK)?;
     lab.unload_module()?;
     let names = lab.guest.check(&format!("ls -v {file} {file}.[0-9]*"))?;
     let files = fetch(lab, &names)?;
@@ -62,7 +62,7 @@ pub(in crate::scenarios) fn clock_set_back(lab: &mut Lab, method: Method) -> Res
 }
 
 /// Adjusts the clock, and verifies it.
-fn turn(lab: &mut Lab, seconds: i32) -> Result<()> {
+fn set_clock(lab: &mut Lab, seconds: i32) -> Result<()> {
     lab.guest.check(&format!(
         "was=$(date +%s) && date -s @$((was + {seconds})) && now=$(date +%s) && \
         [ $((now - was - {seconds})) -ge 0 ] && [ $((now - was - {seconds})) -lt 60 ]"

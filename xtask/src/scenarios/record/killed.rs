@@ -74,12 +74,12 @@ pub(in crate::scenarios) fn killed(lab: &mut Lab, method: Method) -> Result<Verd
     }
     ensure!(events > 100, "only {events} events are left");
     let last = files.last().context("no file")?;
-    torn(last)?;
+    check_truncated(last)?;
     Ok(Verdict::Passed)
 }
 
 /// Truncates the same file at a sample of other places.
-fn torn(file: &std::path::Path) -> Result<()> {
+fn check_truncated(file: &std::path::Path) -> Result<()> {
     let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     let torn = file.with_extension("torn");
     for part in 5..20 {
