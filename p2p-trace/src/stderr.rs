@@ -64,7 +64,7 @@ fn is_color(behind: &str) -> bool {
     let numbers = |text: &str| {
         text.trim_start_matches(|digit: char| digit.is_ascii_digit() || digit == ';').starts_with('m')
     };
-    rest.strip_prefix('[').is_some_and(numbers)
+    behind.strip_prefix('[').is_some_and(numbers)
 }
 
 /// Formats a log message like every other error of this program: `p2p-trace: …` or `p2p-trace: warning: …`. Messages of the debug

@@ -15,6 +15,11 @@ const COMPLAINTS: [&str; 8] = [
 /// An excerpt with a complaint has this many times the lines of one without.
 const MORE: usize = 4;
 
+/// Lines after a complaint that are searched for its location.
+const TRACE: usize = 60;
+/// Lines of a location.
+const LOCATION: usize = 10;
+
 /// The lines in which the kernel reports an error, except for those that contain one of the `provoked` words.
 /// An incomplete last line is ignored.
 pub(super) fn complaints(console: &str, provoked: &[&str]) -> Vec<String> {
@@ -52,6 +57,14 @@ pub(super) fn excerpt(console: &str, provoked: &[&str], count: usize) -> Vec<Str
     lines.into_iter().skip(first).take(count).collect()
 }
 
+/// Where the kernel was at its first complaint: the instruction and the functions that led there.
+pub(super) fn location(console: &str, provoked: &[&str]) -> Vec<String> {
+    let after = lines(console).skip_while(|line| !is_complaint(line, provoked));
+    let is_location = |line: &String| line.contains("RIP:") || line.contains("+0x") && line.contains("/0x");
+    let without_time = |line: String| line.rsplit("] ").next().unwrap_or_default().trim().to_owned();
+    after.take(TRACE).filter(is_location).map(without_time).take(LOCATION).collect()
+}
+
 /// The non-empty lines, without the serial line's carriage returns.
 fn lines(console: &str) -> impl Iterator<Item = String> + '_ {
     console.lines().map(|line| line.trim_end_matches('\r').to_owned()).filter(|line| !line.is_empty())
@@ -69,6 +82,14 @@ mod tests {
         assert_eq!(complaints(CONSOLE, &[]), ["[    1.0] WARNING: CPU: 0 PID: 1 at mm/x.c:1"]);
         assert!(complaints(CONSOLE, &["mm/x.c"]).is_empty());
         assert!(complaints("[  1.0] nvme nvme0: 2/0/0 default/read/poll queues\n", &[]).is_empty());
+    }
+
+    #[test]
+    fn finds_the_location_of_the_first_complaint() {
+        let trace = "[    1.1] RIP: 0010:0x0\r\n[    1.2] Code: 00\r\n[    1.3]  dev_attr_show+0x19/0x40\r\n";
+        let console = format!("[    0.9]  before+0x1/0x2\r\n{CONSOLE}{trace}");
+        assert_eq!(location(&console, &[]), ["RIP: 0010:0x0", "dev_attr_show+0x19/0x40"]);
+        assert!(location(&console, &["mm/x.c"]).is_empty());
     }
 
     #[test]

@@ -78,9 +78,9 @@ pub(super) fn live_patch(lab: &mut Lab, _tool_chooses: Method) -> Result<Verdict
     let is_exclusive = release.starts_with("5.");
     let by = if is_exclusive { Method::Kprobe } else { Method::Fentry };
     let expected = if is_exclusive { DoctorMethod::Kprobe } else { DoctorMethod::Fentry };
-    ensure!(told.method == expected, "the hook is told to be attached by {:?}", told.method);
-    let is_told = report.verdict.problems.iter().any(|problem| problem.what.contains("live patch"));
-    ensure!(is_told == is_exclusive, "the limits are told as {:?}", report.verdict.problems);
+    ensure!(reported.method == expected, "the hook is reported as attached by {:?}", reported.method);
+    let has_limit = report.verdict.problems.iter().any(|problem| problem.what.contains("live patch"));
+    ensure!(has_limit == is_exclusive, "the limits are reported as {:?}", report.verdict.problems);
 
     lab.load_module("")?;
     lab.command("patch")?;

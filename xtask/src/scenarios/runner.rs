@@ -280,7 +280,7 @@ impl Bootable<'_> {
             complaints.is_empty(),
             "the kernel complained: {}; at {}",
             complaints.join(" | "),
-            lab.guest.place_of_complaint().join(", ")
+            lab.guest.complaint_location().join(", ")
         );
         let verdicts = lab.take_verdicts();
         if method == Method::Fentry {

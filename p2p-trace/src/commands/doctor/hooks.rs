@@ -57,7 +57,7 @@ fn report(row: &Row) -> HookReport {
 }
 
 /// The best method for a hook without stacks on this kernel with these rights, and why a better one is not available.
-fn method(kernel: &Kernel, ways: Ways, row: &Row) -> (Method, Option<String>) {
+fn method(kernel: &Kernel, attach_methods: AttachMethods, row: &Row) -> (Method, Option<String>) {
     if !kernel.rights.missing_to_load().is_empty() {
         return (Method::None, Some("rights are missing".to_owned()));
     }

@@ -4,7 +4,7 @@
 use std::{fs, path::Path};
 
 use p2p_trace_common::Hook;
-use p2p_trace_dump::sequence::{allocated, numbered};
+use p2p_trace_dump::sequence::{numbered, used};
 
 use super::{
     tests::{Live, alloc, open, read, record, records},
@@ -34,7 +34,7 @@ fn rotate_until(live: &mut Live<'_>, path: &Path, number: u32) {
         }
         thread::sleep(Duration::from_millis(1));
     }
-    panic!("there is no file {number}: {:?}", allocated(path));
+    panic!("there is no file {number}: {:?}", used(path));
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn a_restarted_run_continues_with_the_next_file() {
     for _ in 0..3 {
         run(&path, None);
     }
-    assert_eq!(allocated(&path).unwrap(), [0, 1, 2]);
+    assert_eq!(used(&path).unwrap(), [0, 1, 2]);
     for number in 0..3 {
         let (items, damage) = read(vec![open(&numbered(&path, number))]);
         assert_eq!((records(&items), damage), (vec![alloc(0)], Vec::new()));
@@ -58,14 +58,14 @@ fn keep_counts_files_of_earlier_runs() {
     for _ in 0..20 {
         run(&path, Some(3));
     }
-    assert_eq!(allocated(&path).unwrap(), [17, 18, 19]);
+    assert_eq!(used(&path).unwrap(), [17, 18, 19]);
     fs::write(numbered(&path, 18), "notes").unwrap();
     for _ in 0..5 {
         run(&path, Some(3));
     }
-    assert_eq!(allocated(&path).unwrap(), [18, 22, 23, 24], "a file that is not a dump is not removed");
+    assert_eq!(used(&path).unwrap(), [18, 22, 23, 24], "a file that is not a dump is not removed");
     run(&path, None);
-    assert_eq!(allocated(&path).unwrap(), [18, 22, 23, 24, 25]);
+    assert_eq!(used(&path).unwrap(), [18, 22, 23, 24, 25]);
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn pruning_skips_files_that_another_recorder_is_writing() {
     first.gain(&[alloc(0)]);
     let limits = Limits { max_size: Some(1), ..limits };
     let mut second = Live::into(series(&path), limits, None);
-    assert_eq!(allocated(&path).unwrap(), [0, 1]);
+    assert_eq!(used(&path).unwrap(), [0, 1]);
     rotate_until(&mut second, &path, 3);
     assert!(path.exists(), "the first recorder is still writing it");
     first.gain(&[alloc(1)]);
@@ -103,7 +103,7 @@ fn pruning_skips_files_that_another_recorder_is_writing() {
     drop(first);
     let (items, damage) = read(vec![open(&path)]);
     assert_eq!((records(&items), damage), (vec![alloc(0), alloc(1)], Vec::new()));
-    let last = allocated(&path).unwrap().pop().unwrap();
+    let last = used(&path).unwrap().pop().unwrap();
     rotate_until(&mut second, &path, last + 2);
     second.end().unwrap();
     assert!(!path.exists(), "a closed file is removed");

@@ -176,6 +176,11 @@ impl Guest {
         console::complaints(&self.console(), &self.provoked)
     }
 
+    /// Where the kernel was at the first complaint.
+    pub(crate) fn complaint_location(&self) -> Vec<String> {
+        console::location(&self.console(), &self.provoked)
+    }
+
     /// From now on, complaints with these words are not a failure: a test is about to provoke one.
     pub(crate) fn provoke(&mut self, words: &'static str) {
         if !self.provoked.contains(&words) {

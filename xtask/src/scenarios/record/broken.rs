@@ -43,7 +43,7 @@ pub(in crate::scenarios) fn broken_disk(lab: &mut Lab, method: Method) -> Result
     for _ in 0..LOADS {
         load(lab)?;
     }
-    lab.wait_for(&format!("grep -q 'tracing continues' {said}"))?;
+    lab.wait_for(&format!("grep -q 'tracing continues' {messages}"))?;
     lab.guest.check(&format!("echo -{SECTORS} > {SETUP}/badblocks"))?;
     load_until(lab, "true")?;
     lab.unbind_card()?;
