@@ -29,7 +29,7 @@ pub(super) struct Statistics {
 }
 
 impl Statistics {
-    /// Relocates a completed object against the maps of the loaded one.
+    /// Relocates the calls and map references of `object`, which already has this kernel's values, against the maps of the loaded object.
     ///
     /// # Errors
     ///
