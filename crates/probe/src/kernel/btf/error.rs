@@ -17,10 +17,10 @@ pub enum BtfError {
         source: io::Error,
     },
     /// The file is of another kind; the text says which, and what to do.
-    #[error("{what}")]
+    #[error("{message}")]
     Foreign {
         /// The kind of file and the remedy, as a sentence.
-        what: Text,
+        message: Text,
     },
     /// Neither raw BTF nor an ELF file.
     #[error("not BTF: the file starts neither with the BTF magic number nor as an ELF file")]
@@ -38,10 +38,10 @@ pub enum BtfError {
         version: u8,
     },
     /// A section lies outside the file.
-    #[error("BTF is truncated or damaged: its {what} does not fit")]
+    #[error("BTF is truncated or damaged: its {part} does not fit")]
     Truncated {
         /// The section.
-        what: &'static str,
+        part: &'static str,
     },
     /// An unknown kind of type, whose size the file does not describe.
     #[error("BTF type {id} has the unknown kind {kind}, and the file does not describe its size")]

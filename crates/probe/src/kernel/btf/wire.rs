@@ -141,25 +141,25 @@ impl Index {
     }
 
     fn read_header(data: &[u8]) -> Result<Self, BtfError> {
-        let magic = data.first_chunk::<2>().ok_or(BtfError::Truncated { what: "header" })?;
+        let magic = data.first_chunk::<2>().ok_or(BtfError::Truncated { part: "header" })?;
         match u16::from_le_bytes(*magic) {
             MAGIC => {}
             swapped if swapped.swap_bytes() == MAGIC => return Err(BtfError::BigEndian),
             _ => return Err(BtfError::NotBtf),
         }
-        let field = |offset| u32_at(data, offset).ok_or(BtfError::Truncated { what: "header" });
+        let field = |offset| u32_at(data, offset).ok_or(BtfError::Truncated { part: "header" });
         let version = data.get(2).copied().unwrap_or_default();
         if version != VERSION {
             return Err(BtfError::Version { version });
         }
         let header_len = field(4)? as usize;
         if header_len < HEADER_LEN || header_len > data.len() {
-            return Err(BtfError::Truncated { what: "header" });
+            return Err(BtfError::Truncated { part: "header" });
         }
-        let section = |what, offset: u32, len: u32| {
+        let section = |part, offset: u32, len: u32| {
             let start = header_len.saturating_add(offset as usize);
             let end = start.saturating_add(len as usize);
-            (end <= data.len()).then_some(start..end).ok_or(BtfError::Truncated { what })
+            (end <= data.len()).then_some(start..end).ok_or(BtfError::Truncated { part })
         };
         let types = section("type section", field(8)?, field(12)?)?;
         let strings = section("string section", field(16)?, field(20)?)?;
@@ -173,7 +173,7 @@ impl Index {
 
     /// The end, in the type section, of the record that starts at `at`.
     fn record_end(&self, data: &[u8], types: &[u8], at: usize, id: u32) -> Result<usize, BtfError> {
-        let truncated = BtfError::Truncated { what: "type section" };
+        let truncated = BtfError::Truncated { part: "type section" };
         let Some(info) = u32_at(types, at + 4) else {
             return Err(truncated);
         };

@@ -173,7 +173,7 @@ fn check_fentry(facts: &Facts<'_>) -> Option<Problem> {
 
 fn check_kprobes(facts: &Facts<'_>) -> Option<Problem> {
     let fentry = facts.types == TypeSource::Kernel;
-    let (exit, what, remedy) = if facts.kprobes_option == Setting::No {
+    let (cause, what, remedy) = if facts.kprobes_option == Setting::No {
         (
             Cause::Kernel,
             format!("CONFIG_KPROBE_EVENTS is not set in {}", facts.release),
@@ -193,7 +193,7 @@ fn check_kprobes(facts: &Facts<'_>) -> Option<Problem> {
         let what = format!("{what}; only functions that fentry can attach to are traced");
         Problem::limit(ProblemKind::NoKprobes, what, remedy)
     } else {
-        Problem::block(exit, ProblemKind::NoKprobes, what, remedy)
+        Problem::block(cause, ProblemKind::NoKprobes, what, remedy)
     })
 }
 

@@ -80,32 +80,33 @@ pub(super) fn check(btf: &Btf) -> Result<(), BtfError> {
     }
     let has = |register| btf.member_offset("pt_regs", register).is_some();
     if let Some((_, machine)) = REGISTERS.iter().find(|(register, _)| has(register) && !has("orig_ax")) {
-        let what = format!("BTF of a {machine} kernel, but only x86-64 is supported");
-        return Err(foreign(&what, "pass the types of the running kernel"));
+        let kind = format!("BTF of a {machine} kernel, but only x86-64 is supported");
+        return Err(foreign(&kind, "pass the types of the running kernel"));
     }
     match ["task_struct", "pci_dev"].iter().find(|name| !btf.has_struct(name)) {
         Some(name) => {
-            let what = format!("not the BTF of a complete kernel with PCI (there is no struct {name})");
-            Err(foreign(&what, "pass the kernel's BTF or its vmlinux"))
+            let kind = format!("not the BTF of a complete kernel with PCI (there is no struct {name})");
+            Err(foreign(&kind, "pass the kernel's BTF or its vmlinux"))
         }
         None => Ok(()),
     }
 }
 
-fn foreign(what: &str, remedy: &str) -> BtfError {
-    BtfError::Foreign { what: format!("the file is {what}: {remedy}").into() }
+fn foreign(kind: &str, remedy: &str) -> BtfError {
+    BtfError::Foreign { message: format!("the file is {kind}: {remedy}").into() }
 }
 
 fn too_large() -> BtfError {
     BtfError::Foreign {
-        what: format!("more than {} MiB to read, which is more than any kernel's types", LIMIT >> 20).into(),
+        message: format!("more than {} MiB to read, which is more than any kernel's types", LIMIT >> 20)
+            .into(),
     }
 }
 
 fn refuse(start: &[u8]) -> Result<(), BtfError> {
     let is = |(at, magic, ..): &&Row| start.get(*at..).is_some_and(|rest| rest.starts_with(magic));
-    if let Some((_, _, what, remedy)) = ROWS.iter().find(is) {
-        return Err(foreign(what, remedy));
+    if let Some((_, _, kind, remedy)) = ROWS.iter().find(is) {
+        return Err(foreign(kind, remedy));
     }
     let half = |at: usize| Some(u16::from_le_bytes(start.get(at..at + 2)?.try_into().ok()?));
     let Some((kind, machine)) = half(16).zip(half(18)).filter(|_| start.starts_with(b"\x7fELF")) else {
@@ -121,8 +122,8 @@ fn refuse(start: &[u8]) -> Result<(), BtfError> {
         }
         (EM_X86_64, _) => Ok(()),
         (other, _) => {
-            let what = format!("an ELF file for {}, but only x86-64 is supported", elf_machine(other));
-            Err(foreign(&what, "pass the types of the running kernel"))
+            let kind = format!("an ELF file for {}, but only x86-64 is supported", elf_machine(other));
+            Err(foreign(&kind, "pass the types of the running kernel"))
         }
     }
 }

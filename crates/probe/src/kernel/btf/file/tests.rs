@@ -61,11 +61,11 @@ fn accepts_the_types_of_a_complete_kernel() {
 
 #[test]
 fn names_the_kind_of_other_files() {
-    for (at, magic, what, remedy) in ROWS {
+    for (at, magic, kind, remedy) in ROWS {
         let mut bytes = vec![0; 1024];
         bytes[at..at + magic.len()].copy_from_slice(magic);
         let error = named(&bytes).unwrap_err();
-        assert!(error.contains(what) && error.contains(remedy), "{error}");
+        assert!(error.contains(kind) && error.contains(remedy), "{error}");
     }
     let types = kernel(&["orig_ax"]).build();
     for (machine, kind, words) in [
