@@ -63,7 +63,7 @@ fn keep_counts_files_of_earlier_runs() {
     for _ in 0..5 {
         run(&path, Some(3));
     }
-    assert_eq!(used(&path).unwrap(), [18, 22, 23, 24], "a file that is not a dump is not removed");
+    assert_eq!(used(&path).unwrap(), [18, 22, 23, 24], "what is no dump is not touched");
     run(&path, None);
     assert_eq!(used(&path).unwrap(), [18, 22, 23, 24, 25]);
 }
