@@ -29,7 +29,7 @@ const SETTLE: u32 = 8;
 pub(super) const CATCH_UP_S: u64 = 3;
 /// Memory of the guest.
 const MEMORY_MIB: u32 = 1024;
-/// Limit for the whole run.
+/// Time limit of a run.
 pub(super) const LIMIT: Duration = Duration::from_mins(15);
 
 /// Measurements of a case.

@@ -28,7 +28,7 @@ pub(super) fn chosen_hooks(lab: &mut Lab, method: Method) -> Result<Verdict> {
 
     expect::nothing_lost(&stream)?;
     let kills = stream.of_kind("kill").count();
-    ensure!(kills == 8, "{kills} kills were seen of four teardowns of two ranges");
+    ensure!(kills == 8, "{kills} kills were recorded for four teardowns of two ranges");
     ensure!(stream.verdicts.iter().any(|verdict| verdict.device.0.to_string() == card), "no verdicts");
     ensure!(stream.findings.is_empty(), "{:?}", stream.findings);
     Ok(Verdict::Passed)

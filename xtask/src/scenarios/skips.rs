@@ -217,7 +217,7 @@ fn lost_after_removal(stream: &Stream) -> Result<bool> {
 /// Expects lost runs of each hook, with the hook's own name, both in the stream and in the summary.
 fn reported<'a>(stream: &Stream, rows: impl Iterator<Item = &'a (&'a str, &'a str)>) -> Result<()> {
     let summary = stream.summary()?;
-    ensure!(summary.skipped > 0 && summary.lost >= summary.skipped, "the summary says {summary:?}");
+    ensure!(summary.skipped > 0 && summary.lost >= summary.skipped, "the summary has {summary:?}");
     for (hook, _) in rows {
         let of = |loss: &&LostLine| loss.hook.is_some_and(|lost| lost.name() == *hook);
         let runs: u64 = stream.losses.iter().filter(of).map(|loss| loss.count).sum();

@@ -38,7 +38,7 @@ pub(super) fn snapshots(lab: &mut Lab, method: Method) -> Result<Verdict> {
     let bytes: u64 = runs.iter().filter_map(|run| run.size).sum();
     ensure!(
         bytes == snapshots.len() as u64 * QUEUES && size - available == QUEUES,
-        "{} snapshots found {bytes} allocated bytes in total; sysfs says {size} - {available}",
+        "{} snapshots found {bytes} allocated bytes in total; sysfs has {size} - {available}",
         snapshots.len()
     );
     for state in stream.of_kind("range_state") {
@@ -169,7 +169,7 @@ fn waits_as_time_passes(states: &[(&EventLine, &EventLine)], before: Option<&Str
 /// Three lines with a number each.
 fn sysfs_numbers(lines: &[String]) -> Result<[u64; 3]> {
     let numbers: Vec<u64> = lines.iter().map(|line| line.parse()).collect::<Result<_, _>>()?;
-    numbers.try_into().ok().context("sysfs does not say size, available and published")
+    numbers.try_into().ok().context("sysfs does not have size, available and published")
 }
 
 /// Range and device of each snapshot up to the drain.

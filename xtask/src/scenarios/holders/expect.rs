@@ -19,7 +19,7 @@ pub(super) fn in_use(device: &DeviceReport, bar: (u64, u64), sysfs: Sysfs) -> Re
         device.size == Some(sysfs.size)
             && device.allocated == Some(sysfs.allocated)
             && device.published == Some(sysfs.published),
-        "sysfs says {sysfs:?}, the report {:?}, {:?}, {:?}",
+        "sysfs has {sysfs:?}, the report {:?}, {:?}, {:?}",
         device.size,
         device.allocated,
         device.published
