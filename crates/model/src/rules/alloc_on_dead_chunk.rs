@@ -179,7 +179,7 @@ impl Rule for AllocOnDeadChunk {
 }
 
 impl AllocOnDeadChunk {
-    /// Returns true if the attempt that has just returned, whose begin was not seen, began after the range had ended: otherwise
+    /// Returns true if the attempt that has just returned, whose start was not seen, began after the range had ended: otherwise
     /// it would have taken too long, or its task has returned from another attempt since.
     fn began_later(&mut self, device: &Device, dead: &Range, event: &Event, at: At) -> bool {
         let since_ns = dead.dead_chunk_since().map_or(at.time_ns, |since| since.time_ns);
@@ -191,7 +191,7 @@ impl AllocOnDeadChunk {
     }
 }
 
-/// Returns true if the begin of every attempt since the end of the range would have been seen.
+/// Returns true if the start of every attempt since the end of the range would have been seen.
 fn is_watched(context: &RuleContext<'_>, device: &Device, dead: &Range) -> bool {
     let armed = device.pending_teardown().and_then(|teardown| teardown.armed);
     let is_armed = |at: At| armed.is_some_and(|armed| armed.from_ns <= at.time_ns && armed.to_ns.is_none());

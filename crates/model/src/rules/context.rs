@@ -122,8 +122,8 @@ pub(super) const UNSEEN_CREATION: &str =
 /// Returns true for an allocation, or for a reference that ended by a record that was seen. There can be a million of these
 /// per second, and no rule evaluates them as a change: rules on allocations look at the event, and rules on frees at
 /// [`ChangeKind::Freed`].
-pub(super) const fn is_routine(what: &ChangeKind) -> bool {
-    match what {
+pub(super) const fn is_routine(change: &ChangeKind) -> bool {
+    match change {
         ChangeKind::Allocated(_) | ChangeKind::Linked(_) => true,
         ChangeKind::Closed(closed) => closed.by.is_seen(),
         _ => false,

@@ -185,7 +185,7 @@ impl Rules {
                 uncertainties.extend(self.skips.open(rule, device));
                 if self.findings.has_suspects(rule, device) {
                     uncertainties.push(
-                        "an apparent violation at the begin of the file could not be confirmed".to_owned(),
+                        "an apparent violation at the start of the file could not be confirmed".to_owned(),
                     );
                 }
                 let (findings, open) = self.findings.counts(rule, device);

@@ -251,7 +251,7 @@ fn action(event: &Event) -> String {
         Kind::PageFree => "freed pages of a user mapping",
         Kind::Alloc => "allocated memory (pci_alloc_p2pmem)",
         Kind::Mmap => "mapped memory into its address space (p2pmem_alloc_mmap)",
-        Kind::VirtToBus => "asked for the bus address of memory (pci_p2pmem_virt_to_bus)",
+        Kind::VirtToBus => "requested the bus address of memory (pci_p2pmem_virt_to_bus)",
         Kind::Unmap => "ended a DMA mapping of memory (pci_p2pdma_unmap_sg_attrs)",
         _ => "mapped memory for DMA",
     };

@@ -46,7 +46,7 @@ fn findings(kernel: &Kernel, blind: &BTreeSet<Hook>, state: Option<HookState>) -
     run.rules.findings().iter().map(|found| format!("{}: {}", found.rule.name(), found.message)).collect()
 }
 
-/// Two complete lives of a device and the begin of a third, with all uses of its memory.
+/// Two complete lives of a device and the start of a third, with all uses of its memory.
 fn lives() -> Kernel {
     let mut kernel = play::watched();
     for _ in 0..2 {

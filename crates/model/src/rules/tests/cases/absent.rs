@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// A teardown whose drain is not seen, on a kernel without counts at the removal, and the time of its begin.
+/// A teardown whose drain is not seen, on a kernel without counts at the removal, and its start time.
 fn undrained() -> (Kernel, u64) {
     let mut kernel = play::watched();
     kernel.counts_at_removal = false;

@@ -208,7 +208,7 @@ fn calls_without_notes_make_every_rule_inconclusive() {
         pipeline.resume(&resumed);
         let shortfalls = Shortfalls { notes_full, ..Shortfalls::default() };
         let closing = pipeline.close(&Totals { shortfalls, ..Totals::default() });
-        let why = "there were more than 4096 calls in progress at a time, which is what is kept";
+        let why = "limit exceeded: more than 4096 calls in progress at a time";
         for verdict in &closing.verdicts {
             let is_named = verdict.reasons.iter().any(|reason| reason == why);
             let is_checked = verdict.answer != Answer::NotChecked;
