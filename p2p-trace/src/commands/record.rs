@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use p2p_trace_dump::Header;
-use p2p_trace_model::{accounting::Status, rules, units::Clock};
+use p2p_trace_model::{accounting::Status, rules, text::Text, units::Clock};
 use p2p_trace_probe::{
     kernel::{KernelRoot, clock},
     transport::Request,
@@ -103,9 +103,11 @@ pub(super) fn record(plan: Plan) -> Result<Exit> {
 
 /// The header of a run that starts now on this host.
 pub(super) fn header(status: Status, clock: Clock, rules: rules::Options) -> Header {
+    Header { host: host(), ..Header::new(status, clock, clock.boottime_ns, rules) }
+}
+
+/// Name of this host.
+pub(super) fn host() -> Option<Text> {
     let host = fs::read_to_string(KernelRoot::default().proc.join("sys/kernel/hostname"));
-    Header {
-        host: host.ok().map(|host| host.trim().into()),
-        ..Header::new(status, clock, clock.boottime_ns, rules)
-    }
+    host.ok().map(|host| host.trim().into())
 }

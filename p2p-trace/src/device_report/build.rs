@@ -13,8 +13,8 @@ use super::{
     holders::holders,
     host::{Host, HostDevice},
     report::{
-        Answer, CanUnbind, DeviceReport, FORMAT, Preexisting, RangeReport, RangeState, References, Report,
-        Residual, RunReport, Source,
+        Answer, CanUnbind, DeviceReport, FORMAT, LifeCycle, Preexisting, RangeReport, RangeState, References,
+        Report, Residual, RunReport, Source,
     },
     unbind::unbind,
     verdict::{Grounds, can_unbind},
@@ -87,6 +87,7 @@ fn device(address: DeviceAddress, model: Option<&Device>, facts: &Facts<'_>) -> 
     };
     let mut report = DeviceReport {
         device: Bdf(address),
+        life_cycle: LifeCycle::Pages,
         names: memory.map_or_else(Vec::new, |memory| memory.names.clone()),
         driver: host.driver.as_ref().map(|driver| driver.name.clone()),
         size: in_ranges(|range| range.size).or_else(|| memory?.size),
@@ -132,8 +133,8 @@ fn range(range: &Range) -> RangeReport {
     });
     RangeReport {
         pgmap: Hex(range.id.pgmap),
-        start: range.physical.map(|physical| Hex(physical.start)),
-        end: range.physical.map(|physical| Hex(physical.end)),
+        range_start: range.physical.map(|physical| Hex(physical.start)),
+        range_end: range.physical.map(|physical| Hex(physical.end)),
         size: range.size(),
         bar: range.bar,
         state: match range.stage() {

@@ -24,8 +24,8 @@ mod verdict;
 pub(crate) use build::{Facts, report};
 pub(crate) use host::Host;
 pub use report::{
-    Answer, CanUnbind, Candidate, DeviceReport, Holder, Preexisting, RangeReport, RangeState, References,
-    Report, Residual, RunReport, Source, StepFrom, StepLine, TaskLine, UnbindReport, Why,
+    Answer, CanUnbind, Candidate, DeviceReport, Holder, LifeCycle, Preexisting, RangeReport, RangeState,
+    References, Report, Residual, RunReport, Source, StepFrom, StepLine, TaskLine, UnbindReport, Why,
 };
 #[cfg(feature = "tui")]
 pub(crate) use unbind::is_blocking;

@@ -1,6 +1,6 @@
 //! The report of `holders`: what a running tracer answers, and what `--json` prints.
 //!
-//! What is absent was not observed. Times are `CLOCK_BOOTTIME` in ns, beside RFC 3339 for people; sizes are bytes; `end` is inclusive.
+//! What is absent was not observed. Times are `CLOCK_BOOTTIME` in ns, beside RFC 3339 for people; sizes are bytes; `range_end` is inclusive.
 
 use p2p_trace_model::{
     event::names::{Bdf, RecordId},
@@ -60,6 +60,8 @@ pub enum Source {
 pub struct DeviceReport {
     /// Its address.
     pub device: Bdf,
+    /// How its memory is provided.
+    pub life_cycle: LifeCycle,
     /// Names of it in sysfs, such as `nvme0`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<Text>,
@@ -89,6 +91,16 @@ pub struct DeviceReport {
     pub can_unbind: CanUnbind,
 }
 
+/// How p2p memory is provided. More values can follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LifeCycle {
+    /// As struct pages of a pool: `pci_p2pdma_add_resource()`.
+    Pages,
+    /// Without pages, exported as dma-bufs: `pcim_p2pdma_provider()`. Reserved: this version never writes it.
+    Provider,
+}
+
 /// Where a range is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -112,9 +124,9 @@ pub struct RangeReport {
     /// Kernel address of its `struct dev_pagemap`.
     pub pgmap: Hex,
     /// First physical address.
-    pub start: Option<Hex>,
+    pub range_start: Option<Hex>,
     /// Last physical address.
-    pub end: Option<Hex>,
+    pub range_end: Option<Hex>,
     /// Bytes.
     pub size: Option<u64>,
     /// BAR number.

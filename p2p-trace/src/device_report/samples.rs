@@ -143,8 +143,8 @@ pub(crate) fn unbind() -> UnbindReport {
 fn range(state: RangeState, allocated: u64) -> RangeReport {
     RangeReport {
         pgmap: Hex(0xffff_8881_0345_6000),
-        start: Some(Hex(0xf400_0000)),
-        end: Some(Hex(0xf7ff_ffff)),
+        range_start: Some(Hex(0xf400_0000)),
+        range_end: Some(Hex(0xf7ff_ffff)),
         size: Some(64 << 20),
         bar: Some(2),
         state,
@@ -161,6 +161,7 @@ pub(crate) fn busy() -> DeviceReport {
     let allocated = (128 << 10) + (12 << 10) + (132 << 10);
     DeviceReport {
         device: device("0000:03:00.0"),
+        life_cycle: LifeCycle::Pages,
         names: vec!["nvme0".into()],
         driver: Some("nvme".into()),
         size: Some(64 << 20),
@@ -200,6 +201,7 @@ pub(crate) fn blocked() -> DeviceReport {
                 and pins cannot be observed";
     DeviceReport {
         device: device("0000:04:00.0"),
+        life_cycle: LifeCycle::Pages,
         names: vec!["nvme1".into()],
         published: None,
         allocated: Some(64 << 10),

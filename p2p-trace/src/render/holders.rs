@@ -240,7 +240,7 @@ fn headline(device: &DeviceReport) -> String {
 }
 
 fn range_line(range: &RangeReport) -> String {
-    let place = match (range.start, range.end) {
+    let place = match (range.range_start, range.range_end) {
         (Some(start), Some(end)) => format!("{start}-{end}"),
         _ => format!("of pgmap {}", range.pgmap),
     };

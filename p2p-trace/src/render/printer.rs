@@ -13,7 +13,8 @@ use p2p_trace_model::{
 use crate::render::{
     Context,
     json::{
-        EventLine, FindingLine, Frequent, Line, LostLine, NamesLine, StatusLine, SummaryLine, UnshownLine,
+        Envelope, EnvelopeBytes, EventLine, FindingLine, Frequent, Line, LostLine, NamesLine, StatusLine,
+        SummaryLine, Timed, UnshownLine, VerdictLine,
     },
     line_sink::LineSink,
     text,
@@ -32,9 +33,12 @@ pub(crate) enum Format {
 pub(crate) struct Printer<'a> {
     format: Format,
     context: Context<'a>,
+    envelope: EnvelopeBytes,
     only_findings: bool,
     /// The highest number of a finding that was shown: they are new in the order of their numbers.
     shown: u32,
+    /// Time of the latest element.
+    latest_ns: u64,
     out: &'a mut dyn LineSink,
     /// Lines that were not handed out yet.
     lines: Vec<u8>,
@@ -63,14 +67,17 @@ impl<'a> Printer<'a> {
     pub(crate) fn new(
         format: Format,
         context: Context<'a>,
+        envelope: &Envelope,
         only_findings: bool,
         out: &'a mut dyn LineSink,
     ) -> Self {
         Self {
             format,
-            context,
+            envelope: envelope.to_bytes(),
             only_findings,
             shown: 0,
+            latest_ns: context.clock.boottime_ns,
+            context,
             out,
             lines: Vec::with_capacity(BUFFER),
             unshown: None,
@@ -94,7 +101,7 @@ impl<'a> Printer<'a> {
         match self.format {
             Format::Text(options) => self.text(&text::head(status, options.style)),
             Format::Json => {
-                let line = StatusLine::new(status.clone(), &self.context.clock, time_ns);
+                let line = StatusLine::new(status, &self.context.clock, time_ns);
                 self.line(&Line::Status(Box::new(line)))
             }
         }
@@ -111,6 +118,7 @@ impl<'a> Printer<'a> {
 
     /// An element of the stream.
     pub(crate) fn element(&mut self, element: &Element) -> io::Result<()> {
+        self.latest_ns = self.latest_ns.max(time_of(element));
         match (self.format, element) {
             (_, Element::Event(_) | Element::User(_)) if self.only_findings => Ok(()),
             // Read every second while a teardown is pending: nothing that happened.
@@ -173,7 +181,7 @@ impl<'a> Printer<'a> {
         self.tell_unshown()?;
         match self.format {
             Format::Text(options) => self.text(&text::event(event, &self.context, options)),
-            Format::Json if self.frequent.write(&mut self.lines, event, &self.context)? => {
+            Format::Json if self.frequent.write(&mut self.lines, event, &self.context, &self.envelope)? => {
                 self.lines.push(b'\n');
                 self.limit()
             }
@@ -193,7 +201,7 @@ impl<'a> Printer<'a> {
                     self.text(&show(finding, told_ns, &self.context, options))?;
                 }
                 Format::Json => {
-                    let line = FindingLine::new(finding, &self.context);
+                    let line = self.timed(FindingLine::new(finding, &self.context), told_ns);
                     self.line(&Line::Finding(Box::new(line)))?;
                 }
             }
@@ -201,18 +209,25 @@ impl<'a> Printer<'a> {
         if findings.is_empty() { Ok(()) } else { self.hand_out() }
     }
 
-    /// What the rules came to.
-    pub(crate) fn verdicts(&mut self, verdicts: &[Verdict]) -> io::Result<()> {
+    /// The results of the rules for a run that ended at `ended_ns`.
+    pub(crate) fn verdicts(&mut self, verdicts: &[Verdict], ended_ns: u64) -> io::Result<()> {
         match self.format {
             Format::Text(options) => self.text(&text::verdicts(verdicts, options.style)),
-            Format::Json => verdicts.iter().try_for_each(|verdict| self.line(&Line::Verdict(verdict.into()))),
+            Format::Json => verdicts.iter().try_for_each(|verdict| {
+                let line = self.timed(VerdictLine::from(verdict), ended_ns);
+                self.line(&Line::Verdict(line))
+            }),
         }
     }
 
-    pub(crate) fn summary(&mut self, summary: &SummaryLine) -> io::Result<()> {
+    /// The counts of a run that ended at `ended_ns`.
+    pub(crate) fn summary(&mut self, summary: &SummaryLine, ended_ns: u64) -> io::Result<()> {
         match self.format {
             Format::Text(options) => self.text(&text::summary(summary, options.style)),
-            Format::Json => self.line(&Line::Summary(summary.clone())),
+            Format::Json => {
+                let line = self.timed(summary.clone(), ended_ns);
+                self.line(&Line::Summary(line))
+            }
         }
     }
 
@@ -242,7 +257,10 @@ impl<'a> Printer<'a> {
         match self.format {
             _ if found.is_empty() => Ok(()),
             Format::Text(options) => self.text(&text::names(&found, options.style)),
-            Format::Json => self.line(&Line::Names(NamesLine::from(found))),
+            Format::Json => {
+                let line = self.timed(NamesLine::from(found), self.latest_ns);
+                self.line(&Line::Names(line))
+            }
         }
     }
 
@@ -259,8 +277,12 @@ impl<'a> Printer<'a> {
         self.limit()
     }
 
+    fn timed<T>(&self, line: T, time_ns: u64) -> Timed<T> {
+        Timed::new(line, time_ns, &self.context.clock)
+    }
+
     fn line(&mut self, line: &Line) -> io::Result<()> {
-        serde_json::to_writer(&mut self.lines, line)?;
+        self.envelope.write(&mut self.lines, line)?;
         self.lines.push(b'\n');
         self.limit()
     }
@@ -271,6 +293,16 @@ impl<'a> Printer<'a> {
 
     fn hand_out(&mut self) -> io::Result<()> {
         if self.lines.is_empty() { Ok(()) } else { self.out.take(&mut self.lines) }
+    }
+}
+
+/// When an element happened; 0 if it cannot be decoded.
+const fn time_of(element: &Element) -> u64 {
+    match element {
+        Element::Event(event) => event.time_ns,
+        Element::Loss(loss) => loss.to_ns,
+        Element::User(record) => record.time_ns,
+        Element::Unknown(_) => 0,
     }
 }
 
@@ -310,7 +342,7 @@ mod tests {
         print: impl FnOnce(&mut Printer<'_>),
     ) -> String {
         let context = Context::new(CLOCK, &status(), names);
-        let mut printer = Printer::new(format, context, false, pipe);
+        let mut printer = Printer::new(format, context, &Envelope::new(None, &status()), false, pipe);
         print(&mut printer);
         printer.flush().unwrap();
         drop(printer);

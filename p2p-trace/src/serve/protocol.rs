@@ -1,6 +1,6 @@
 //! The protocol: one line of JSON in each direction.
 //!
-//! The client writes `{"version":1,"request":"holders","devices":["0000:01:00.0"]}`, the server answers
+//! The client writes `{"version":1,"request":"holders","devices":["pci/0000:01:00.0"]}`, the server answers
 //! `{"version":1,"report":{…}}` or `{"version":1,"error":{"code":"…","message":"…"}}` and closes.
 
 use p2p_trace_model::{event::names::Bdf, text::Text};
@@ -149,7 +149,7 @@ mod tests {
         let line = write_request(&request).unwrap();
         assert_eq!(
             String::from_utf8_lossy(&line),
-            "{\"version\":1,\"request\":\"holders\",\"devices\":[\"0000:01:00.0\"]}\n"
+            "{\"version\":1,\"request\":\"holders\",\"devices\":[\"pci/0000:01:00.0\"]}\n"
         );
         assert_eq!(read_request(&line), Ok(request));
         let all = Request::Holders { devices: Vec::new() };

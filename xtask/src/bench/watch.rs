@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use p2p_trace_model::accounting::Status;
 use rustix::process::Signal;
 
 use super::lab::BenchLab;
 use crate::guest::Job;
 use crate::guest::terminal::{Screen, hold_command};
-use crate::scenarios::product::{CheckReport, HookState, Line, SummaryLine};
+use crate::scenarios::product::{CheckReport, HookState, Line, StatusLine, SummaryLine};
 use crate::scenarios::stream::summary;
 use crate::scenarios::{Method, dashboard};
 
@@ -116,15 +115,15 @@ impl BenchLab {
 /// # Errors
 ///
 /// There is none, or a hook failed to attach: the attached rest would cost too little.
-pub(super) fn status(line: &str) -> Result<Status> {
+pub(super) fn status(line: &str) -> Result<StatusLine> {
     let Ok(Line::Status(line)) = serde_json::from_str(line) else {
         bail!("p2p-trace did not begin with a status: {line}");
     };
-    if let Some(hook) = line.status.hooks.iter().find(|hook| hook.state == HookState::Failed) {
+    if let Some(hook) = line.hooks.iter().find(|hook| hook.state == HookState::Failed) {
         let reason = hook.error.as_deref().unwrap_or("no reason given");
         bail!("the hook {} failed to attach: {reason}", hook.hook.name());
     }
-    Ok(line.status)
+    Ok(*line)
 }
 
 /// Events and losses in the last line of the dashboard: `400004 events in 4.0 s, 0 lost`.

@@ -99,7 +99,7 @@ fn accounted(lines: &[String], pairs: u64, rebinds: u64) -> Result<()> {
     for line in lines {
         match serde_json::from_str(line).with_context(|| format!("does not match the schema: {line}"))? {
             Line::Unshown(line) => unshown += line.events,
-            Line::Summary(line) => summary = Some(line),
+            Line::Summary(line) => summary = Some(line.line),
             _ => {}
         }
     }

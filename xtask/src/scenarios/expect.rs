@@ -88,7 +88,7 @@ pub(crate) fn in_order(stream: &Stream, kinds: &[&str]) -> Result<()> {
 
 /// First and last address of an event.
 pub(crate) fn bounds(event: &EventLine) -> Result<(u64, u64)> {
-    Ok((hex(event.start, event)?, hex(event.end, event)?))
+    Ok((hex(event.range_start, event)?, hex(event.range_end, event)?))
 }
 
 /// Expects a complete and correct teardown of one range.
@@ -238,7 +238,11 @@ mod tests {
     fn events(kinds: &[&str]) -> Stream {
         let rest: Vec<String> = kinds
             .iter()
-            .map(|kind| format!(r#""kind":"{kind}","pgmap":"0xff","start":"0xf8000000","end":"0xfbffffff""#))
+            .map(|kind| {
+                format!(
+                    r#""kind":"{kind}","pgmap":"0xff","range_start":"0xf8000000","range_end":"0xfbffffff""#
+                )
+            })
             .collect();
         let lines: Vec<(u64, u64, &str)> =
             rest.iter().enumerate().map(|(at, rest)| (at as u64, 2 * at as u64 + 1, rest.as_str())).collect();

@@ -72,7 +72,7 @@ fn all_load(lab: &mut Lab, method: Method, verbose: &str) -> Result<()> {
     let Ok(Line::Status(line)) = serde_json::from_str(&out) else {
         bail!("with {verbose} the first line is not a status: {out}");
     };
-    let failed = line.status.hooks.iter().filter(|hook| hook.state == HookState::Failed);
+    let failed = line.hooks.iter().filter(|hook| hook.state == HookState::Failed);
     let failed: Vec<_> = failed.map(|hook| (hook.hook.name(), hook.error.clone())).collect();
     ensure!(failed.is_empty(), "with {verbose} these hooks failed: {failed:?}");
     Ok(())

@@ -6,10 +6,10 @@ pub(super) use p2p_trace::device_report::{
 };
 pub(super) use p2p_trace::render::doctor::{DoctorReport, Method as DoctorMethod};
 pub(crate) use p2p_trace::render::{
-    check::{CheckReport, EndName},
+    check::{CheckReport, DumpEnding},
     json::{
-        EventLine, FindingLine, FrameLine, HolderLine, HookLine, Line, LostLine, StateName, SummaryLine,
-        VerdictLine,
+        EventLine, FindingLine, FindingState, FrameLine, HolderLine, HookLine, Line, LostLine, StateName,
+        StatusLine, SummaryLine, VerdictLine,
     },
 };
 pub(crate) use p2p_trace_model::{accounting::HookState, event::Method as AttachMethod};

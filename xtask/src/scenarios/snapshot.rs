@@ -46,8 +46,8 @@ pub(super) fn snapshots(lab: &mut Lab, method: Method) -> Result<Verdict> {
             expect::bounds(state)? == range,
             "{} is not about BAR 2: {:?}-{:?}",
             state.id.0,
-            state.start,
-            state.end
+            state.range_start,
+            state.range_end
         );
         ensure!(state.allocated == Some(QUEUES), "{}: {:?} bytes are allocated", state.id.0, state.allocated);
         // A live reference count is per CPU: one for the range itself, one per allocation, and by kernel one

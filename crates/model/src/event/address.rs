@@ -50,8 +50,10 @@ pub struct AddressError {
 impl FromStr for DeviceAddress {
     type Err = AddressError;
 
+    /// Accepts the devlink handle `pci/0000:01:00.0` too.
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        parse(text).map_err(|reason| AddressError { text: text.into(), reason })
+        parse(text.strip_prefix("pci/").unwrap_or(text))
+            .map_err(|reason| AddressError { text: text.into(), reason })
     }
 }
 
@@ -108,11 +110,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn accepts_addresses_with_and_without_domain() {
+    fn accepts_every_form() {
         let address = DeviceAddress::from_devfn(0, 1, 0x1a);
         assert_eq!("0000:01:03.2".parse(), Ok(address));
         assert_eq!("01:03.2".parse(), Ok(address));
         assert_eq!("1:3.2".parse(), Ok(address));
+        assert_eq!("pci/0000:01:03.2".parse(), Ok(address));
+        assert!("pci/pci/0000:01:03.2".parse::<DeviceAddress>().is_err());
         assert_eq!("10000:E1:1f.7".parse::<DeviceAddress>().unwrap().to_string(), "10000:e1:1f.7");
     }
 

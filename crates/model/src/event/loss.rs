@@ -39,7 +39,8 @@ impl Reason {
     ];
 
     /// The name used in every output.
-    pub(crate) const fn name(self) -> &'static str {
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Overwritten => "overwritten",
             Self::Abandoned => "abandoned",

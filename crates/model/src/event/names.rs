@@ -91,6 +91,18 @@ pub mod device {
     }
 }
 
+/// For a device in JSON output: see [`Bdf`].
+pub mod handle {
+    #![expect(missing_docs, clippy::missing_errors_doc, reason = "serde defines their behavior")]
+
+    pub use super::device::deserialize;
+    use super::{DeviceAddress, Serializer};
+
+    pub fn serialize<S: Serializer>(value: &DeviceAddress, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("pci/{value}"))
+    }
+}
+
 /// Serializes the random number of a run as 16 hexadecimal digits.
 pub mod run {
     #![expect(missing_docs, clippy::missing_errors_doc, reason = "serde defines their behavior")]
@@ -139,12 +151,38 @@ macro_rules! by_text {
     };
 }
 
-by_text!(
-    /// A PCI address.
-    Bdf(DeviceAddress),
-    "A PCI address: domain, bus, device, function.",
-    "^[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\\.[0-7]$"
-);
+/// A PCI function in JSON output: its devlink handle, such as `pci/0000:03:00.0`.
+///
+/// The plain address looks like a time of day to readers that guess types. Reading accepts both forms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bdf(pub DeviceAddress);
+
+impl Serialize for Bdf {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        handle::serialize(&self.0, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Bdf {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        handle::deserialize(deserializer).map(Self)
+    }
+}
+
+impl JsonSchema for Bdf {
+    fn schema_name() -> Cow<'static, str> {
+        "Device".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A PCI function as its devlink handle: `pci/`, then domain, bus, device, function.",
+            "type": "string",
+            "pattern": "^pci/[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\\.[0-7]$",
+        })
+    }
+}
+
 by_text!(
     /// The id of a record.
     RecordId(Id),

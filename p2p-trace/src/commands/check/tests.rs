@@ -9,7 +9,7 @@ use p2p_trace_dump::{
 use p2p_trace_model::pipeline::Pipeline;
 
 use super::*;
-use crate::render::check::{CheckReport, EndName};
+use crate::render::check::{CheckReport, DumpEnding};
 
 const OPTIONS: Options =
     Options { json: true, style: Style { color: false }, fail_on: Severity::Medium, stall_after: None };
@@ -39,7 +39,7 @@ fn a_violation_is_reported_with_its_finding() {
     let (exit, text) = check_files(&[&dump()], OPTIONS);
     assert_eq!(exit, Exit::Violated);
     let report = report(&text);
-    assert_eq!((report.verdict, report.end), (Answer::Violated, EndName::Complete));
+    assert_eq!((report.verdict, report.ending), (Answer::Violated, DumpEnding::Complete));
     assert_eq!(report.files, ["0.p2pt"]);
     assert!(report.findings.iter().any(|finding| finding.rule.name() == "stalled-drain"));
     assert_eq!((report.events, report.lost, report.duration_ns), (2, 3, 30 * samples::MS));
@@ -62,7 +62,7 @@ fn a_dump_without_end_is_inconclusive_even_without_records() {
     let (exit, text) = check_files(&[&complete[..header]], OPTIONS);
     assert_eq!(exit, Exit::Inconclusive, "{text}");
     let report = report(&text);
-    assert_eq!((report.end, report.verdicts.len()), (EndName::CutOff, 0));
+    assert_eq!((report.ending, report.verdicts.len()), (DumpEnding::CutOff, 0));
 }
 
 /// The dump without its two header blocks.
@@ -115,7 +115,7 @@ fn duplicate_files_count_once_and_are_reported() {
         let twice = report(&text);
         assert_eq!(twice.verdict, lone.verdict, "{twice:?}");
         assert_eq!((twice.verdicts, twice.findings), (lone.verdicts.clone(), lone.findings.clone()));
-        assert_eq!((twice.events, twice.lost, twice.end), (lone.events, lone.lost, lone.end));
+        assert_eq!((twice.events, twice.lost, twice.ending), (lone.events, lone.lost, lone.ending));
         let are_reported =
             twice.repeats.iter().zip(expected).all(|(repeat, expected)| repeat.contains(expected));
         assert!(are_reported && twice.repeats.len() == expected.len(), "{:?}", twice.repeats);
@@ -131,7 +131,11 @@ fn duplicate_files_count_once_and_are_reported() {
             [[&complete[..], &complete[..cut]], [&complete[..cut], &complete[..]]].iter().enumerate()
         {
             let twice = report(&check_files(files, OPTIONS).1);
-            assert_eq!((twice.verdict, twice.end, twice.lost), (lone.verdict, lone.end, lone.lost), "{cut}");
+            assert_eq!(
+                (twice.verdict, twice.ending, twice.lost),
+                (lone.verdict, lone.ending, lone.lost),
+                "{cut}"
+            );
             assert_eq!((twice.verdicts, twice.findings), (lone.verdicts.clone(), lone.findings.clone()));
             counts[order] += twice.repeats.len();
         }

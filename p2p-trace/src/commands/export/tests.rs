@@ -26,14 +26,15 @@ fn checked(path: &Path) -> (Exit, Vec<String>) {
             };
             fields.iter().map(field).collect::<Vec<_>>().join(" ")
         };
-        results.push(of(&report, &["verdict", "events", "lost", "end", "duration_ns", "findings_omitted"]));
+        results
+            .push(of(&report, &["verdict", "events", "lost", "ending", "duration_ns", "findings_omitted"]));
         let finding = [
             "rule",
             "device",
             "verdict",
             "severity",
             "start_ns",
-            "closed",
+            "state",
             "occurrences",
             "evidence",
             "holders",

@@ -26,7 +26,7 @@ use crate::{
     cli::{Global, LiveArgs},
     exit::Exit,
     outfile::{Content, Destination, Output},
-    render::{BackgroundWriter, Context, Format, LineSink, Printer},
+    render::{BackgroundWriter, Context, Format, LineSink, Printer, json::Envelope},
     run::{
         Answer, Driver, Opened, ReadyFile, Tee, open,
         recorder::{self, Recorder},
@@ -113,7 +113,8 @@ fn stream(
     let Opened { session, symbols } = opened;
     let status = session.status();
     let context = Context::new(plan.clock, &status, symbols.as_ref());
-    let printer = Printer::new(plan.format, context, plan.only_findings, out);
+    let envelope = Envelope::new(record::host(), &status);
+    let printer = Printer::new(plan.format, context, &envelope, plan.only_findings, out);
     let mut shown = Shown::new(printer, plan, status.clone(), handler, stop);
     let driver = Driver {
         rules: plan.exit_policy.rules,

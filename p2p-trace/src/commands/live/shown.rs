@@ -103,7 +103,7 @@ impl Sink for Shown<'_> {
     fn end(&mut self, closing: &Closing, ending: &Ending) -> Result<()> {
         self.findings(&closing.rest, closing.ended_ns)?;
         self.printer.settle()?;
-        self.printer.verdicts(&closing.verdicts)?;
+        self.printer.verdicts(&closing.verdicts, closing.ended_ns)?;
         self.verdicts = Some(closing.verdicts.clone());
         self.omitted = closing.omitted;
         if !ending.is_whole {
@@ -114,7 +114,7 @@ impl Sink for Shown<'_> {
             findings_omitted: closing.omitted,
             ..SummaryLine::new(&closing.outcome, &self.status, ending.duration_ns())
         };
-        self.printer.summary(&summary)?;
+        self.printer.summary(&summary, closing.ended_ns)?;
         Ok(())
     }
 }

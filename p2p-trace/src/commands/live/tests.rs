@@ -13,7 +13,10 @@ use p2p_trace_model::{
 use p2p_trace_probe::transport::{Session, SessionError};
 
 use super::*;
-use crate::render::{json::Line, text};
+use crate::render::{
+    json::{FindingState, Line, OutputLine},
+    text,
+};
 
 /// Plays batches, then asks to stop.
 struct Played {
@@ -135,7 +138,11 @@ pub(super) fn play_as(
 }
 
 pub(super) fn lines(out: &[u8]) -> Vec<Line> {
-    out.split_inclusive(|&byte| byte == b'\n').map(|line| serde_json::from_slice(line).unwrap()).collect()
+    let lines = out.split_inclusive(|&byte| byte == b'\n').map(|line| serde_json::from_slice(line).unwrap());
+    let lines: Vec<OutputLine> = lines.collect();
+    let is_same = |pair: &[OutputLine]| pair[0].envelope == pair[1].envelope;
+    assert!(lines.windows(2).all(is_same), "every line names its run");
+    lines.into_iter().map(|line| line.line).collect()
 }
 
 pub(super) fn shape(line: &Line) -> String {
@@ -144,7 +151,7 @@ pub(super) fn shape(line: &Line) -> String {
         Line::Event(event) => format!("event {}", event.seq / 2),
         Line::Lost(lost) => format!("lost {}", lost.count),
         Line::Finding(finding) => {
-            let state = if finding.closed { "closed" } else { "open" };
+            let state = if finding.state == FindingState::Closed { "closed" } else { "open" };
             format!("finding {} {} {state}", finding.number, finding.rule.name())
         }
         Line::Names(found) => format!("names {}", found.names.len()),
@@ -164,7 +171,7 @@ fn the_recorded_status_is_the_shown_one() {
     let mut out = Vec::new();
     play_as(&plan, vec![vec![record(0, 5_000_000_010)]], false, &mut out).unwrap();
     let shown = lines(&out).into_iter().find_map(|line| match line {
-        Line::Status(status) => Some(status.status.devices[0].available),
+        Line::Status(status) => Some(status.devices[0].available),
         _ => None,
     });
     let recorded = dump::Opened::open(File::open(&file).unwrap()).unwrap();

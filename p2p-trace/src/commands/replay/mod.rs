@@ -20,7 +20,7 @@ use crate::{
     cli::{Global, ReplayArgs},
     exit::{Exit, Refusal},
     outfile::Input,
-    render::{Context, Format, Printer},
+    render::{Context, Format, Printer, json::Envelope},
     run::{self as driver, ReadyFile, dumps, stop::Stop},
 };
 
@@ -101,7 +101,8 @@ pub(super) fn show(
     };
     let names = run.reader.names();
     let context = Context::new(header.clock, &header.status, &names);
-    let printer = Printer::new(format, context, only_findings, out);
+    let envelope = Envelope::new(header.host.clone(), &header.status);
+    let printer = Printer::new(format, context, &envelope, only_findings, out);
     let mut shown = Shown::new(printer, &plan, header.status, None, stop);
     let end = driver::play(&mut run.reader, exit_policy.rules, &mut shown)?;
     warn_of_gaps(&run, end.as_ref(), stop);

@@ -5,7 +5,7 @@ mod text;
 
 use p2p_trace_model::event::Names;
 
-pub use report::{CheckReport, EndName};
+pub use report::{CheckReport, DumpEnding};
 pub(crate) use report::{json, report};
 pub(crate) use text::text;
 

@@ -24,7 +24,7 @@ const FORMAT: u32 = 1;
 /// How the dump of a run ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum EndName {
+pub enum DumpEnding {
     /// With the run.
     Complete,
     /// The run goes on in a file that was not given.
@@ -59,7 +59,7 @@ pub struct CheckReport {
     /// How long it lasted, or to the last record.
     pub duration_ns: u64,
     /// How the dump ends.
-    pub end: EndName,
+    pub ending: DumpEnding,
     /// The answer for the run as a whole, which the exit code tells.
     #[serde(with = "names::answer")]
     #[schemars(with = "AnswerName")]
@@ -84,7 +84,7 @@ pub struct CheckReport {
     pub verdicts: Vec<VerdictLine>,
 }
 
-impl From<&End> for EndName {
+impl From<&End> for DumpEnding {
     fn from(end: &End) -> Self {
         match end {
             End::Complete(_) => Self::Complete,
@@ -117,7 +117,7 @@ pub(crate) fn report(outcome: &Outcome, context: &Context<'_>) -> CheckReport {
         start: context.clock.rfc3339(header.start_ns),
         start_ns: header.start_ns,
         duration_ns: outcome.duration_ns,
-        end: (&outcome.end).into(),
+        ending: (&outcome.end).into(),
         verdict: outcome.answer,
         events: outcome.closing.outcome.events,
         lost: outcome.closing.outcome.lost,

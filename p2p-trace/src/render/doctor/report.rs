@@ -21,9 +21,15 @@ use serde_with_macros::skip_serializing_none;
 
 use crate::exit::Exit;
 
+/// Version of the report's format. A change that is not an addition raises it.
+const FORMAT: u32 = 1;
+
 /// The report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(title = "p2p-trace doctor --json")]
 pub struct DoctorReport {
+    /// Version of the format.
+    pub format: u32,
     /// Whether this kernel can be traced by this user.
     pub verdict: Verdict,
     /// The kernel.
@@ -247,6 +253,7 @@ impl DoctorReport {
         }
         let exit = Exit::from(traceability.cause());
         let report = Self {
+            format: FORMAT,
             verdict: Verdict::of(&traceability),
             kernel: KernelReport::of(kernel),
             rights: RightsReport::of(&kernel.rights),

@@ -57,8 +57,8 @@ impl StateName {
     }
 }
 
-/// One event. Fields that were not observed are absent; addresses are hexadecimal strings, `end` is
-/// inclusive, sizes are bytes. What a field means for each kind stands in `docs/events.md`.
+/// One event. Fields that were not observed are absent; addresses are hexadecimal strings, `range_end`
+/// is inclusive, sizes are bytes. What a field means for each kind stands in `docs/events.md`.
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EventLine {
@@ -108,9 +108,9 @@ pub struct EventLine {
     /// Kernel virtual address of the memory.
     pub addr: Option<Hex>,
     /// First physical address of the range.
-    pub start: Option<Hex>,
+    pub range_start: Option<Hex>,
     /// Last physical address of the range.
-    pub end: Option<Hex>,
+    pub range_end: Option<Hex>,
     /// Bytes asked for, given back or mapped.
     pub size: Option<u64>,
     /// What the function returned.
@@ -198,8 +198,8 @@ impl EventLine {
             bar: event.bar,
             offset: event.offset,
             addr: event.addr.map(Hex),
-            start: event.range.map(|range| Hex(range.start)),
-            end: event.range.map(|range| Hex(range.end)),
+            range_start: event.range.map(|range| Hex(range.start)),
+            range_end: event.range.map(|range| Hex(range.end)),
             size: event.size,
             ret: event.ret,
             failed: event.failed,

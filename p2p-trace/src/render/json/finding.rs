@@ -8,6 +8,7 @@ use p2p_trace_model::{
         Answer, Finding, RuleId, Severity,
         names::{self, AnswerName, SeverityName},
     },
+    state::HolderKind,
     text::Text,
 };
 use schemars::JsonSchema;
@@ -52,8 +53,8 @@ pub struct FindingLine {
     pub end: Option<String>,
     /// The same, `CLOCK_BOOTTIME` in nanoseconds.
     pub end_ns: Option<u64>,
-    /// It is over.
-    pub closed: bool,
+    /// Where it is in its life.
+    pub state: FindingState,
     /// How often it happened.
     pub occurrences: u64,
     /// What happened, in a sentence.
@@ -73,12 +74,39 @@ pub struct FindingLine {
     pub stack: Vec<FrameLine>,
 }
 
+/// Where a finding is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FindingState {
+    /// It rests on the absence of a record that may have been lost. Reserved: such findings are not reported until that is
+    /// settled, so this version never writes it.
+    Suspected,
+    /// It continues.
+    Ongoing,
+    /// It has ended: see `end`. The rule stays violated.
+    Closed,
+    /// A later fact refutes it: see `withdrawn`.
+    Withdrawn,
+}
+
+impl FindingState {
+    const fn of(finding: &Finding) -> Self {
+        if finding.withdrawn.is_some() {
+            Self::Withdrawn
+        } else if finding.is_closed() {
+            Self::Closed
+        } else {
+            Self::Ongoing
+        }
+    }
+}
+
 /// Memory that one task took in one way at one place, and that was out.
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HolderLine {
-    /// `allocation`, `scatter list` or `mmap`.
-    pub kind: String,
+    /// How the memory was allocated.
+    pub kind: HolderKind,
     /// Thread that took it, in the initial pid namespace.
     pub pid: Option<u32>,
     /// Its process, in the initial pid namespace.
@@ -121,7 +149,7 @@ impl FindingLine {
             start_ns: finding.start_ns,
             end: finding.end_ns.map(|end_ns| context.clock.rfc3339(end_ns)),
             end_ns: finding.end_ns,
-            closed: finding.is_closed(),
+            state: FindingState::of(finding),
             occurrences: finding.occurrences,
             message: finding.message.clone(),
             advice: finding.advice.to_owned(),
@@ -139,7 +167,7 @@ impl HolderLine {
     pub(crate) fn new(holder: &Holder, context: &Context<'_>) -> Self {
         let caller = holder.caller.and_then(|addr| context.caller(addr));
         Self {
-            kind: holder.kind.name().to_owned(),
+            kind: holder.kind,
             pid: holder.task.map(|task| task.pid),
             tgid: holder.task.map(|task| task.tgid),
             comm: holder.task.map(|task| task.name()),

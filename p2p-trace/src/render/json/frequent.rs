@@ -6,9 +6,9 @@ use std::{
     io::{self, Write as _},
 };
 
-use p2p_trace_model::event::Event;
+use p2p_trace_model::event::{DeviceAddress, Event};
 
-use super::event::FrameLine;
+use super::{envelope::EnvelopeBytes, event::FrameLine};
 use crate::render::Context;
 
 /// Callers that are remembered as they are written.
@@ -33,16 +33,25 @@ impl Frequent {
         out: &mut Vec<u8>,
         event: &Event,
         context: &Context<'_>,
+        envelope: &EnvelopeBytes,
     ) -> io::Result<bool> {
         if !is_frequent(event) {
             return Ok(false);
         }
-        self.line(out, event, context)?;
+        self.line(out, event, context, envelope)?;
         Ok(true)
     }
 
-    fn line(&mut self, out: &mut Vec<u8>, event: &Event, context: &Context<'_>) -> io::Result<()> {
-        out.extend_from_slice(b"{\"type\":\"event\",\"id\":\"");
+    fn line(
+        &mut self,
+        out: &mut Vec<u8>,
+        event: &Event,
+        context: &Context<'_>,
+        envelope: &EnvelopeBytes,
+    ) -> io::Result<()> {
+        out.extend_from_slice(b"{\"type\":\"event\"");
+        out.extend_from_slice(envelope.as_bytes());
+        out.extend_from_slice(b",\"id\":\"");
         hex_run(out, event.id.run);
         out.push(b':');
         number(out, event.id.cpu);
@@ -71,13 +80,13 @@ impl Frequent {
             }
         }
         numbered(out, ",\"cgroup\":", event.cgroup);
-        shown(out, ",\"device\":", event.device)?;
+        device(out, ",\"device\":", event.device)?;
         hex(out, ",\"pgmap\":", event.pgmap);
         numbered(out, ",\"bar\":", event.bar);
         numbered(out, ",\"offset\":", event.offset);
         hex(out, ",\"addr\":", event.addr);
-        hex(out, ",\"start\":", event.range.map(|range| range.start));
-        hex(out, ",\"end\":", event.range.map(|range| range.end));
+        hex(out, ",\"range_start\":", event.range.map(|range| range.start));
+        hex(out, ",\"range_end\":", event.range.map(|range| range.end));
         numbered(out, ",\"size\":", event.size);
         numbered(out, ",\"ret\":", event.ret);
         if event.failed {
@@ -88,7 +97,7 @@ impl Frequent {
         hex(out, ",\"user_addr\":", event.user_addr);
         hex(out, ",\"page\":", event.page);
         hex(out, ",\"phys\":", event.physical);
-        shown(out, ",\"client\":", event.client)?;
+        device(out, ",\"client\":", event.client)?;
         self.caller(out, event.caller, context)?;
         out.push(b'}');
         Ok(())
@@ -195,10 +204,10 @@ fn text(out: &mut Vec<u8>, name: &str, value: &str) -> io::Result<()> {
     Ok(serde_json::to_writer(out, value)?)
 }
 
-/// Nothing that a device's address is written with has to be escaped.
-fn shown(out: &mut Vec<u8>, name: &str, value: Option<impl std::fmt::Display>) -> io::Result<()> {
+/// A device as `Bdf` writes it. No character of it needs an escape.
+fn device(out: &mut Vec<u8>, name: &str, value: Option<DeviceAddress>) -> io::Result<()> {
     match value {
-        Some(value) => write!(out, "{name}\"{value}\""),
+        Some(value) => write!(out, "{name}\"pci/{value}\""),
         None => Ok(()),
     }
 }

@@ -1,5 +1,6 @@
 //! One JSON object per line. The schema is `docs/schema/live.schema.json`; it only ever grows.
 
+mod envelope;
 mod event;
 mod finding;
 mod frequent;
@@ -11,44 +12,53 @@ use serde::{Deserialize, Serialize};
 
 use p2p_trace_common::{Hook, Ring};
 
+pub(crate) use envelope::EnvelopeBytes;
+pub use envelope::{Envelope, OutputLine, Timed};
 pub use event::{EventLine, FrameLine, StateName};
-pub use finding::{FindingLine, HolderLine};
+pub use finding::{FindingLine, FindingState, HolderLine};
 pub(crate) use frequent::Frequent;
 pub use summary::{HookLine, SummaryLine};
 pub use verdict::VerdictLine;
 
 use p2p_trace_model::{
-    accounting::Status,
-    event::{Loss, Reason, names},
+    accounting::{Accounting, Device, HookStatus, RingSizes, Status},
+    event::{
+        Loss, Reason,
+        names::{self, Bdf},
+    },
+    text::Text,
     units::Clock,
 };
+use serde_with_macros::skip_serializing_none;
 
 use super::{Frame, printer::Unshown};
 
 /// Version of the lines' format. A change that is not an addition raises it.
 pub(crate) const FORMAT: u32 = 1;
 
-/// One line.
+/// A line by its type, without the fields of its [`Envelope`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
-#[schemars(title = "p2p-trace live --json", description = "One line of the output.")]
 pub enum Line {
     /// What is traced and how: the first line, and again whenever it changes.
     Status(Box<StatusLine>),
     /// Something happened.
     Event(Box<EventLine>),
-    /// Records were lost.
-    Lost(LostLine),
-    /// Names of addresses that stood in lines before without one: nobody waits for a name that has to be looked up.
-    Names(NamesLine),
-    /// Events that are not in this output, since whoever reads it was too slow. The rules have seen them.
-    Unshown(UnshownLine),
-    /// A rule is violated: after the line that showed it, and again when that has ended or has happened again.
-    Finding(Box<FindingLine>),
-    /// What a rule came to for a device: at the end, one for each rule and device.
-    Verdict(VerdictLine),
-    /// The last line.
-    Summary(SummaryLine),
+    /// Records were lost. Its time is the end of the span in which they were written.
+    Lost(Timed<LostLine>),
+    /// Names of addresses that earlier lines show without one: output does not wait for a name to be looked up. Its time is
+    /// that of the latest record before it.
+    Names(Timed<NamesLine>),
+    /// Events that are not in this output, because its reader was too slow. The rules have seen them. Its time is that of the
+    /// last of them.
+    Unshown(Timed<UnshownLine>),
+    /// A violation of a rule, after the line that shows it, and again when it has ended, has happened again, or is withdrawn.
+    /// Its time is when it was reported.
+    Finding(Box<Timed<FindingLine>>),
+    /// The result of a rule for a device, one for each rule and device. Its time is the end of the run.
+    Verdict(Timed<VerdictLine>),
+    /// The last line. Its time is the end of the run.
+    Summary(Timed<SummaryLine>),
 }
 
 /// What is traced and how.
@@ -56,19 +66,73 @@ pub enum Line {
 pub struct StatusLine {
     /// Version of the format of all lines.
     pub format: u32,
-    /// When this was so, RFC 3339 in UTC.
+    /// When this was the status, RFC 3339 in UTC.
     pub time: String,
     /// The same, `CLOCK_BOOTTIME` in nanoseconds.
     pub time_ns: u64,
-    /// What is traced and how.
-    #[serde(flatten)]
-    pub status: Status,
+    /// Version of p2p-trace that traced.
+    pub version: Text,
+    /// CPUs: the highest possible number plus one.
+    pub cpus: u32,
+    /// The rings.
+    pub rings: RingSizes,
+    /// The quality of loss accounting.
+    pub accounting: Accounting,
+    /// Every hook that was requested.
+    pub hooks: Vec<HookStatus>,
+    /// The devices found.
+    pub devices: Vec<DeviceLine>,
+}
+
+/// A device that offers p2p memory, as sysfs shows it.
+#[skip_serializing_none]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DeviceLine {
+    /// The device.
+    pub device: Bdf,
+    /// Bound driver.
+    pub driver: Option<Text>,
+    /// Name in sysfs that its driver gave it, such as `nvme0`.
+    pub name: Option<Text>,
+    /// Bytes of p2p memory.
+    pub size: Option<u64>,
+    /// Bytes not allocated.
+    pub available: Option<u64>,
+    /// Other drivers may use it.
+    pub published: Option<bool>,
 }
 
 impl StatusLine {
     /// The line for `status` as it was at `time_ns`.
-    pub(crate) fn new(status: Status, clock: &Clock, time_ns: u64) -> Self {
-        Self { format: FORMAT, time: clock.rfc3339(time_ns), time_ns, status }
+    pub(crate) fn new(status: &Status, clock: &Clock, time_ns: u64) -> Self {
+        // The envelope has the rest.
+        let Status { version, kernel: _, boot_id: _, run: _, cpus, rings, accounting, hooks, devices } =
+            status;
+        Self {
+            format: FORMAT,
+            time: clock.rfc3339(time_ns),
+            time_ns,
+            version: version.clone(),
+            cpus: *cpus,
+            rings: *rings,
+            accounting: *accounting,
+            hooks: hooks.clone(),
+            devices: devices.iter().map(DeviceLine::from).collect(),
+        }
+    }
+}
+
+impl From<&Device> for DeviceLine {
+    fn from(found: &Device) -> Self {
+        let Device { device, driver, name, size, available, published } = found;
+        Self {
+            device: Bdf(*device),
+            driver: driver.clone(),
+            name: name.clone(),
+            size: *size,
+            available: *available,
+            published: *published,
+        }
     }
 }
 
@@ -107,8 +171,8 @@ pub struct LostLine {
 
 impl LostLine {
     /// The line for a loss.
-    pub(crate) fn new(loss: &Loss, clock: &Clock) -> Self {
-        Self {
+    pub(crate) fn new(loss: &Loss, clock: &Clock) -> Timed<Self> {
+        let line = Self {
             cpu: loss.cpu,
             ring: loss.ring,
             count: loss.count(),
@@ -119,7 +183,8 @@ impl LostLine {
             to_ns: loss.to_ns,
             reason: loss.reason,
             hook: loss.hook,
-        }
+        };
+        Timed::new(line, loss.to_ns, clock)
     }
 }
 
@@ -151,9 +216,9 @@ pub struct UnshownLine {
 
 impl UnshownLine {
     /// The line for what was left out.
-    pub(crate) fn new(unshown: &Unshown, clock: &Clock) -> Self {
+    pub(crate) fn new(unshown: &Unshown, clock: &Clock) -> Timed<Self> {
         let Unshown { events, from_ns, to_ns } = *unshown;
-        Self { events, from: clock.rfc3339(from_ns), from_ns, to_ns }
+        Timed::new(Self { events, from: clock.rfc3339(from_ns), from_ns, to_ns }, to_ns, clock)
     }
 }
 

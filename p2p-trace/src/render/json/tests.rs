@@ -20,7 +20,7 @@ const TRAMPOLINE: u64 = 0x260;
 struct Named;
 
 impl Symbolize for Named {
-    fn symbolize(&self, address: u64) -> Option<p2p_trace_model::text::Text> {
+    fn symbolize(&self, address: u64) -> Option<Text> {
         match address {
             TRAMPOLINE => Some("__kretprobe_trampoline+0x0".into()),
             0..100 => Some("bpf_trampoline_6442536467+0x4f".into()),
@@ -61,7 +61,22 @@ fn event_line(record: &Record, symbols: &dyn Symbolize) -> Line {
 
 fn finding_line(finding: &Finding) -> Line {
     let context = Context::new(samples::CLOCK, &samples::status(), &Named);
-    Line::Finding(Box::new(FindingLine::new(finding, &context)))
+    Line::Finding(Box::new(timed(FindingLine::new(finding, &context))))
+}
+
+fn timed<T>(line: T) -> Timed<T> {
+    Timed::new(line, 9_000_000_000, &samples::CLOCK)
+}
+
+fn envelope() -> Envelope {
+    Envelope::new(Some("host-a".into()), &samples::status())
+}
+
+/// A line as it is printed.
+fn printed(line: &Line) -> String {
+    let mut out = Vec::new();
+    envelope().to_bytes().write(&mut out, line).unwrap();
+    String::from_utf8(out).unwrap()
 }
 
 fn lines() -> Vec<Line> {
@@ -75,13 +90,13 @@ fn lines() -> Vec<Line> {
     let outcome = Tally::default().close(&totals);
     let findings = [found::stall(), found::ended_stall(), found::late_use()];
     lines.extend(findings.iter().map(finding_line));
-    lines.extend(found::verdicts().iter().map(|verdict| Line::Verdict(verdict.into())));
+    lines.extend(found::verdicts().iter().map(|verdict| Line::Verdict(timed(verdict.into()))));
     let skipped = Loss::skipped(Ring::Rare, 1, 5, 6);
     for loss in [samples::LOSS, skipped] {
         lines.push(Line::Lost(LostLine::new(&loss, &samples::CLOCK)));
     }
-    lines.push(Line::Summary(SummaryLine::new(&outcome, &status, 5_000_000_000)));
-    lines.push(Line::Status(Box::new(StatusLine::new(status, &samples::CLOCK, 5_000_000_000))));
+    lines.push(Line::Summary(timed(SummaryLine::new(&outcome, &status, 5_000_000_000))));
+    lines.push(Line::Status(Box::new(StatusLine::new(&status, &samples::CLOCK, 5_000_000_000))));
     lines
 }
 
@@ -92,6 +107,24 @@ fn every_line_leads_back_to_what_it_says() {
         assert!(!text.contains('\n') && !text.contains('\u{1b}'), "{text}");
         assert_eq!(serde_json::from_str::<Line>(&text).unwrap(), line, "{text}");
     }
+}
+
+#[test]
+fn every_printed_line_names_its_run() {
+    for line in lines() {
+        let text = printed(&line);
+        assert!(text.starts_with("{\"type\":\""), "{text}");
+        let whole = OutputLine { envelope: envelope(), line };
+        let value: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value, serde_json::to_value(&whole).unwrap());
+        for field in ["host", "boot_id", "run", "kernel", "time", "time_ns"] {
+            assert_eq!(text.matches(&format!("\"{field}\":")).count(), 1, "{field}: {text}");
+        }
+        assert_eq!(serde_json::from_str::<OutputLine>(&text).unwrap(), whole, "{text}");
+    }
+    let mut out = Vec::new();
+    Envelope { host: None, ..envelope() }.to_bytes().write(&mut out, &finding_line(&found::stall())).unwrap();
+    assert!(!String::from_utf8(out).unwrap().contains("host\""));
 }
 
 #[test]
@@ -112,7 +145,10 @@ fn allocations_and_frees_are_frequent() {
     let context = Context::new(samples::CLOCK, &samples::status(), &Named);
     for kind in [Kind::Alloc, Kind::Free, Kind::SglAlloc, Kind::SglFree, Kind::Map] {
         let event = p2p_trace_model::event::Event { flag: None, ..decode(&full(kind, Hook::Alloc)).unwrap() };
-        assert!(Frequent::default().write(&mut Vec::new(), &event, &context).unwrap(), "{event:?}");
+        assert!(
+            Frequent::default().write(&mut Vec::new(), &event, &context, &EnvelopeBytes::default()).unwrap(),
+            "{event:?}"
+        );
     }
 }
 
@@ -130,7 +166,7 @@ fn what_was_not_observed_is_absent() {
 
 #[test]
 fn a_status_reads_as_documented() {
-    let line = StatusLine::new(samples::status(), &samples::CLOCK, 5_000_000_000);
+    let line = StatusLine::new(&samples::status(), &samples::CLOCK, 5_000_000_000);
     insta::assert_snapshot!(serde_json::to_string_pretty(&Line::Status(Box::new(line))).unwrap());
 }
 
@@ -149,7 +185,7 @@ fn what_is_not_known_of_a_finding_is_absent() {
     }
     let value = serde_json::to_value(finding_line(&found::stall())).unwrap();
     assert_eq!(value.get("end_ns").or_else(|| value.get("end")), None);
-    assert_eq!(value["closed"], false);
+    assert_eq!(value["state"], "ongoing");
     let unknown = &value["holders"][2];
     for field in ["pid", "tgid", "comm", "alive", "caller", "caller_addr"] {
         assert!(unknown.get(field).is_none(), "{field}: {unknown}");
@@ -159,7 +195,7 @@ fn what_is_not_known_of_a_finding_is_absent() {
 #[test]
 fn the_answers_are_single_words() {
     let verdicts = found::verdicts();
-    let lines = verdicts.iter().map(|verdict| Line::Verdict(verdict.into()));
+    let lines = verdicts.iter().map(|verdict| Line::Verdict(timed(verdict.into())));
     let answers: Vec<_> = lines.map(|line| serde_json::to_value(line).unwrap()["verdict"].clone()).collect();
     assert_eq!(answers[3..], ["inconclusive", "inconclusive", "inconclusive", "violated", "not_checked"]);
     assert_eq!(answers[0], "holds");
@@ -255,13 +291,14 @@ proptest! {
     ) {
         let context = Context::new(samples::CLOCK, &samples::status(), &Named);
         let mut frequent = Frequent::default();
+        let envelope = envelope().to_bytes();
         for time_ns in times.into_iter().chain([5_000_000_000, 5_000_000_001, 5_999_999_999, 6_000_000_000]) {
             let record = Record { valid, flags, seq, time_ns, comm, words, number, small, ..full(kind, Hook::Alloc) };
             let mut event = decode(&record).unwrap();
             event.caller = event.caller.map(|_| caller);
-            let expected = serde_json::to_string(&Line::Event(Box::new(EventLine::new(&event, &context)))).unwrap();
+            let expected = printed(&Line::Event(Box::new(EventLine::new(&event, &context))));
             let mut out = Vec::new();
-            if frequent.write(&mut out, &event, &context).unwrap() {
+            if frequent.write(&mut out, &event, &context, &envelope).unwrap() {
                 prop_assert_eq!(String::from_utf8(out).unwrap(), expected);
             } else {
                 prop_assert!(out.is_empty());

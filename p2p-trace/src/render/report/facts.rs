@@ -12,7 +12,7 @@ use p2p_trace_model::{
 use super::{phrase, story::Story};
 use crate::render::{
     Context,
-    check::EndName,
+    check::DumpEnding,
     text::{self, Style},
     words::{self, rings},
 };
@@ -25,10 +25,10 @@ pub(super) fn troubles(story: &Story) -> Vec<String> {
         let lost = phrase::counted(check.lost, "record");
         troubles.push(format!("{lost} lost of what happened: see coverage."));
     }
-    match check.end {
-        EndName::Complete => {}
-        EndName::Continues => troubles.push("The run goes on in a file that was not given.".to_owned()),
-        EndName::CutOff => troubles.push("The record breaks off before the end of the run.".to_owned()),
+    match check.ending {
+        DumpEnding::Complete => {}
+        DumpEnding::Continues => troubles.push("The run goes on in a file that was not given.".to_owned()),
+        DumpEnding::CutOff => troubles.push("The record breaks off before the end of the run.".to_owned()),
     }
     if !check.damage.is_empty() {
         troubles.push("The dump is damaged: see coverage.".to_owned());

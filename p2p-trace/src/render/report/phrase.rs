@@ -11,7 +11,7 @@ use p2p_trace_model::{
 use super::story::{Out, TeardownStory};
 use crate::render::{
     Context,
-    json::{FindingLine, HolderLine},
+    json::{FindingLine, FindingState, HolderLine},
     text::action,
     words,
 };
@@ -118,7 +118,7 @@ pub(super) fn holder(holder: &HolderLine, at_ns: u64) -> [String; 7] {
         None => "unknown",
     };
     let what = if holder.references == 1 {
-        holder.kind.clone()
+        holder.kind.name().to_owned()
     } else {
         format!("{} x{}", holder.kind, holder.references)
     };
@@ -206,7 +206,7 @@ pub(super) fn message(finding: &FindingLine) -> String {
         let more = format!(" It happened {} times.", finding.occurrences);
         message.push_str(&more);
     }
-    if !finding.closed {
+    if finding.state == FindingState::Ongoing {
         message.push_str(" It was so until the end of the record.");
     }
     message

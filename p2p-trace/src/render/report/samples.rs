@@ -22,7 +22,7 @@ use super::{Collector, Story, Subject};
 use crate::{
     render::{
         Context,
-        check::{CheckReport, EndName},
+        check::{CheckReport, DumpEnding},
         json::{FindingLine, VerdictLine},
     },
     run::{Ending, Sink as _},
@@ -130,7 +130,7 @@ pub(super) fn story_with(elements: &[Element], symbols: &dyn Symbolize) -> Story
         start: CLOCK.rfc3339(header.start_ns),
         start_ns: header.start_ns,
         duration_ns: ending.duration_ns(),
-        end: EndName::Complete,
+        ending: DumpEnding::Complete,
         verdict: worst.into_iter().find(|answer| answers.contains(answer)).unwrap_or(Answer::Holds),
         events: closing.outcome.events,
         lost,

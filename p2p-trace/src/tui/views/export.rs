@@ -7,7 +7,7 @@ use p2p_trace_model::units::bytes;
 use super::as_text;
 use crate::{
     render::{
-        json::{EventLine, FindingLine, Line, LostLine},
+        json::{Envelope, EventLine, FindingLine, Line, LostLine, Timed},
         text,
     },
     tui::{
@@ -21,7 +21,13 @@ use crate::{
 /// The contents of the view for a file: the topic for the file name, and the text.
 pub(crate) fn export(app: &App) -> (&'static str, String) {
     let context = context(app);
-    let json = |line: &Line| serde_json::to_string(line).unwrap_or_default();
+    let envelope = Envelope::new(None, &app.view_model.status).to_bytes();
+    let json = |line: &Line| {
+        let mut out = Vec::new();
+        // Serializing to memory does not fail.
+        envelope.write(&mut out, line).unwrap_or_default();
+        String::from_utf8(out).unwrap_or_default()
+    };
     match app.view {
         View::Events => {
             let mut output = String::new();
@@ -37,7 +43,9 @@ pub(crate) fn export(app: &App) -> (&'static str, String) {
         }
         View::Findings => {
             let line = |finding: &&std::sync::Arc<p2p_trace_model::rules::Finding>| {
-                let mut line = json(&Line::Finding(Box::new(FindingLine::new(finding, &context))));
+                let line = FindingLine::new(finding, &context);
+                let line = Timed::new(line, app.view_model.now_ns, &app.view_model.clock);
+                let mut line = json(&Line::Finding(Box::new(line)));
                 line.push('\n');
                 line
             };

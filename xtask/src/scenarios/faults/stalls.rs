@@ -5,6 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::injection::SIZE;
 use crate::scenarios::expect;
 use crate::scenarios::lab::Lab;
+use crate::scenarios::product::FindingState;
 use crate::scenarios::stream::Stream;
 use crate::scenarios::testmod::Allocated;
 use crate::scenarios::{Method, Verdict};
@@ -62,8 +63,16 @@ fn drain(stream: &Stream, allocated: &Allocated) -> Result<()> {
     let mut reports = stream.findings.iter().filter(|finding| finding.rule.name() == "stalled-drain");
     let (first, last) = (reports.next(), reports.next_back());
     let (first, last) = first.zip(last).context("the finding was reported only once")?;
-    ensure!(!first.closed, "the finding was reported only after its end: {}", first.message);
-    ensure!(last.closed && last.number == first.number, "the finding did not end: {}", last.message);
+    ensure!(
+        first.state == FindingState::Ongoing,
+        "the finding was reported only after its end: {}",
+        first.message
+    );
+    ensure!(
+        last.state == FindingState::Closed && last.number == first.number,
+        "the finding did not end: {}",
+        last.message
+    );
     ensure!(
         (last.start_ns, last.end_ns) == (kill.time_ns, Some(drained.time_ns)),
         "the finding does not span from the kill to the drain: {last:?}"
@@ -96,7 +105,10 @@ fn unbind(stream: &Stream, pid: u32, step: &str) -> Result<()> {
     let mut reports = stream.findings.iter().filter(|finding| finding.rule.name() == "stalled-unbind");
     let (first, last) = (reports.next(), reports.next_back());
     let (first, last) = first.zip(last).context("the finding was reported only once")?;
-    ensure!(!first.closed && last.closed, "the finding was not reported while it was pending: {first:?}");
+    ensure!(
+        first.state == FindingState::Ongoing && last.state == FindingState::Closed,
+        "the finding was not reported while it was pending: {first:?}"
+    );
     ensure!(
         first.message.contains(&format!("sh (pid {pid})")) && first.message.contains(step),
         "the message does not name the task or `{step}`: {}",

@@ -137,7 +137,7 @@ impl DeviceReportExt for DeviceReport {
 
 /// First and last physical address of a range.
 pub(super) fn bounds(range: &RangeReport) -> Result<(u64, u64)> {
-    let (Some(Hex(start)), Some(Hex(end))) = (range.start, range.end) else {
+    let (Some(Hex(start)), Some(Hex(end))) = (range.range_start, range.range_end) else {
         bail!("a range has no address: {range:?}");
     };
     ensure!(range.size == Some(end - start + 1), "{start:#x}-{end:#x} has {:?} bytes", range.size);
@@ -159,8 +159,8 @@ mod tests {
         format!("{:#}", parse(text, code).unwrap_err())
     }
 
-    const DEVICE: &str = r#"{"device":"0000:03:00.0","allocated":12,"size":32,
-        "ranges":[{"pgmap":"0x1","state":"live","allocated":12,"size":32,"start":"0x20","end":"0x3f"}],
+    const DEVICE: &str = r#"{"device":"0000:03:00.0","life_cycle":"pages","allocated":12,"size":32,
+        "ranges":[{"pgmap":"0x1","state":"live","allocated":12,"size":32,"range_start":"0x20","range_end":"0x3f"}],
         "holders":[{"kind":"allocation","count":1,"references":1,"bytes":4,"process":"exited","oldest":"","oldest_ns":5,
                     "newest_ns":5,"age_ns":4,"record":"0000000000000001:0:2"}],
         "preexisting":{"bytes":8,"runs":[{"addr":"0xff","size":8}]},
@@ -190,7 +190,7 @@ mod tests {
         for (from, to, expected) in [
             (r#""allocated":12"#, r#""allocated":16"#, "counts 16 bytes"),
             (r#""allocated":12"#, r#""allocated":8"#, "counts 8 bytes"),
-            (r#""size":32,"start""#, r#""size":31,"start""#, "do not add up"),
+            (r#""size":32,"range_start""#, r#""size":31,"range_start""#, "do not add up"),
             (r#""bytes":8,"#, r#""bytes":4,"#, "8 bytes in total, not 4"),
             (r#""age_ns":4"#, r#""age_ns":5"#, "inconsistent"),
             (r#""reason":"so""#, r#""reason":"""#, "has no reason"),

@@ -6,7 +6,7 @@ use super::{check, fetch, load_until, replay, stop};
 use crate::scenarios::dump::are_alike;
 use crate::scenarios::faults::SIZE;
 use crate::scenarios::lab::Lab;
-use crate::scenarios::product::EndName;
+use crate::scenarios::product::DumpEnding;
 use crate::scenarios::{Method, Verdict};
 
 /// Seconds.
@@ -35,7 +35,7 @@ pub(in crate::scenarios) fn clock_set_back(lab: &mut Lab, method: Method) -> Res
     ensure!(files.len() > 2, "expected more than two files: {names:?}");
     let checked = check(&files, 0)?;
     ensure!(
-        checked.end == EndName::Complete && checked.lost == 0 && checked.damage.is_empty(),
+        checked.ending == DumpEnding::Complete && checked.lost == 0 && checked.damage.is_empty(),
         "the files together: {checked:?}"
     );
     let (lines, messages) = replay(&files)?;

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use super::{check, fetch, load, load_until, lost_in_the_middle, replay, stop, wait_size};
 use crate::scenarios::faults::SIZE;
 use crate::scenarios::lab::Lab;
-use crate::scenarios::product::EndName;
+use crate::scenarios::product::DumpEnding;
 use crate::scenarios::{Method, Verdict};
 
 /// Records without space are missing and reported; the others before and after are in the file.
@@ -57,7 +57,7 @@ pub(in crate::scenarios) fn vanished(lab: &mut Lab, method: Method) -> Result<Ve
 
     let checked = check(&files, 0)?;
     ensure!(
-        checked.end == EndName::Complete && checked.findings.is_empty() && checked.lost == 0,
+        checked.ending == DumpEnding::Complete && checked.findings.is_empty() && checked.lost == 0,
         "{checked:?}"
     );
     let (lines, _) = replay(&files)?;

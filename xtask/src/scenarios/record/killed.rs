@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use super::{check, fetch, replay, wait_size};
 use crate::guest::kmodule;
 use crate::scenarios::lab::Lab;
-use crate::scenarios::product::{Answer, EndName};
+use crate::scenarios::product::{Answer, DumpEnding};
 use crate::scenarios::{Method, Verdict};
 
 /// The recorder is killed when the file is larger than this: the header has about 4 KiB.
@@ -52,7 +52,7 @@ pub(in crate::scenarios) fn killed(lab: &mut Lab, method: Method) -> Result<Verd
         let one = std::slice::from_ref(file);
         let checked = check(one, 2)?;
         ensure!(
-            checked.end == EndName::CutOff
+            checked.ending == DumpEnding::CutOff
                 && checked.verdict == Answer::Inconclusive
                 && checked.findings.is_empty(),
             "{}: {checked:?}",
@@ -88,7 +88,7 @@ fn check_truncated(file: &std::path::Path) -> Result<()> {
             .with_context(|| format!("cannot write {}", torn.display()))?;
         let checked = check(std::slice::from_ref(&torn), 2)?;
         ensure!(
-            checked.end == EndName::CutOff && checked.findings.is_empty(),
+            checked.ending == DumpEnding::CutOff && checked.findings.is_empty(),
             "truncated at {length}: {checked:?}"
         );
     }

@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::{
     dump,
     lab::Lab,
-    product::{CheckReport, EndName},
+    product::{CheckReport, DumpEnding},
 };
 use crate::guest::{Job, Output};
 
@@ -105,7 +105,7 @@ fn stop(lab: &mut Lab, job: Job, file: &str, code: i32, words: &[&str]) -> Resul
 fn lost_in_the_middle(files: &[PathBuf]) -> Result<()> {
     let checked = check(files, 2)?;
     ensure!(
-        checked.end == EndName::Complete && checked.findings.is_empty() && checked.lost > 0,
+        checked.ending == DumpEnding::Complete && checked.findings.is_empty() && checked.lost > 0,
         "{checked:?}"
     );
     let (lines, _) = replay(files)?;

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{check, replay};
 use crate::guest::disk;
 use crate::scenarios::lab::Lab;
-use crate::scenarios::product::{Answer, CheckReport, EndName};
+use crate::scenarios::product::{Answer, CheckReport, DumpEnding};
 use crate::scenarios::{Method, Verdict};
 
 /// Mount point of the disk, and the dump on it.
@@ -95,7 +95,7 @@ fn read_dump(image: &Path) -> Result<(CheckReport, Vec<String>)> {
     let checked = check(&one, 2)?;
     let is_unsure = |answer| matches!(answer, Answer::Inconclusive | Answer::NotChecked);
     ensure!(
-        checked.end == EndName::CutOff
+        checked.ending == DumpEnding::CutOff
             && checked.findings.is_empty()
             && checked.damage.len() <= 1
             && checked.verdicts.iter().all(|verdict| is_unsure(verdict.verdict)),

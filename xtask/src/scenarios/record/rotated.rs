@@ -8,7 +8,7 @@ use super::{check, fetch, load_until, replay, stop};
 use crate::scenarios::dump::are_alike;
 use crate::scenarios::faults::SIZE;
 use crate::scenarios::lab::Lab;
-use crate::scenarios::product::{CheckReport, EndName, VerdictLine};
+use crate::scenarios::product::{CheckReport, DumpEnding, VerdictLine};
 use crate::scenarios::testmod::Allocated;
 use crate::scenarios::{Method, Verdict};
 
@@ -57,7 +57,7 @@ pub(in crate::scenarios) fn rotated(lab: &mut Lab, method: Method) -> Result<Ver
         replayed.len()
     );
     let all = check(&files, 1)?;
-    ensure!(all.end == EndName::Complete && all.damage.is_empty() && all.lost == 0, "{all:?}");
+    ensure!(all.ending == DumpEnding::Complete && all.damage.is_empty() && all.lost == 0, "{all:?}");
     ensure!(
         answers(&all.verdicts) == answers(&stream.verdicts),
         "the verdicts of all files are {:?}, the live ones {:?}",
@@ -85,7 +85,7 @@ pub(in crate::scenarios) fn rotated(lab: &mut Lab, method: Method) -> Result<Ver
     }
     names_holder(&alone.context("no later file has the finding")?, &allocated)?;
     let first = check(&files[..1], 2).or_else(|_| check(&files[..1], 0))?;
-    ensure!(first.end == EndName::Continues && first.findings.is_empty(), "{first:?}");
+    ensure!(first.ending == DumpEnding::Continues && first.findings.is_empty(), "{first:?}");
     Ok(Verdict::Passed)
 }
 

@@ -168,7 +168,7 @@ impl Stream {
 /// Parses the last line of a stream.
 pub(crate) fn summary(line: &str) -> Result<SummaryLine> {
     match serde_json::from_str(line) {
-        Ok(Line::Summary(summary)) => Ok(summary),
+        Ok(Line::Summary(summary)) => Ok(summary.line),
         _ => bail!("p2p-trace ended without a summary: {line}"),
     }
 }
@@ -184,14 +184,14 @@ fn read<S: AsRef<str>>(lines: &[S]) -> Result<Stream> {
             "the stream does not begin with a status: {text}"
         );
         match line {
-            Line::Status(line) => read.sharing = line.status.rings.sharing(line.status.cpus),
+            Line::Status(line) => read.sharing = line.rings.sharing(line.cpus),
             Line::Event(event) => read.events.push(*event),
-            Line::Lost(loss) => read.losses.push(loss),
-            Line::Finding(finding) => read.findings.push(*finding),
-            Line::Names(found) => names.extend(found.names),
+            Line::Lost(loss) => read.losses.push(loss.line),
+            Line::Finding(finding) => read.findings.push(finding.line),
+            Line::Names(found) => names.extend(found.line.names),
             Line::Unshown(unshown) => bail!("{} events are not shown", unshown.events),
-            Line::Verdict(verdict) => read.verdicts.push(verdict),
-            Line::Summary(summary) => read.summary = Some(summary),
+            Line::Verdict(verdict) => read.verdicts.push(verdict.line),
+            Line::Summary(summary) => read.summary = Some(summary.line),
         }
     }
     read.name(&names);

@@ -17,7 +17,7 @@ pub(crate) fn stream(events: &[(u64, u64, &str)], hooks: &str) -> Vec<String> {
         format!(r#"{{{fixed},"id":"{RUN}:0:{seq}","seq":{seq},"time_ns":{time},{rest}}}"#)
     }));
     lines.push(format!(
-        r#"{{"type":"summary","lost":0,"duration_ns":1,"events":0,"contradictions":[],{ACCOUNTING},"hooks":[{hooks}]}}"#
+        r#"{{"type":"summary","lost":0,"duration_ns":1,"events":0,"time":"","time_ns":9,"contradictions":[],{ACCOUNTING},"hooks":[{hooks}]}}"#
     ));
     lines
 }
@@ -77,7 +77,7 @@ fn rejects_missing_and_repeated_numbers() {
     );
     let mut lines = stream(&events, &account);
     assert!(complaint(&lines).contains("missing"), "{}", complaint(&lines));
-    let loss = r#"{"type":"lost","cpu":0,"ring":"hot","count":2,"first_seq":2,"last_seq":4,"reason":"overwritten",
+    let loss = r#"{"type":"lost","time":"","time_ns":9,"cpu":0,"ring":"hot","count":2,"first_seq":2,"last_seq":4,"reason":"overwritten",
         "from":"","from_ns":0,"to_ns":0}"#;
     lines.insert(2, loss.to_owned());
     let complained = complaint(&lines);
@@ -95,7 +95,7 @@ fn rejects_missing_and_repeated_numbers() {
 #[test]
 fn skipped_runs_count_as_lost_without_a_cpu() {
     let mut lines = stream(&FREES, ACCOUNT);
-    let loss = r#"{"type":"lost","ring":"rare","count":1,"first_seq":1,"last_seq":1,"reason":"skipped",
+    let loss = r#"{"type":"lost","time":"","time_ns":9,"ring":"rare","count":1,"first_seq":1,"last_seq":1,"reason":"skipped",
         "from":"","from_ns":0,"to_ns":0}"#;
     lines.insert(2, loss.to_owned());
     let last = lines.len() - 1;

@@ -13,7 +13,10 @@ use serde::{Deserialize, Serialize};
 pub use driver::{Driver, exists};
 pub use names::{DeviceError, resolve};
 
-use p2p_trace_model::{event::DeviceAddress, text::Text};
+use p2p_trace_model::{
+    event::{DeviceAddress, names as event_names},
+    text::Text,
+};
 
 use super::{
     release::Release,
@@ -30,6 +33,8 @@ const CLASSES: [&str; 6] = ["nvme", "net", "infiniband", "drm", "accel", "vfio-d
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct P2pDevice {
     /// The address.
+    #[serde(rename = "device", with = "event_names::handle")]
+    #[schemars(with = "event_names::Bdf")]
     pub address: DeviceAddress,
     /// Names of the device in sysfs, such as `nvme0`.
     pub names: Vec<Text>,

@@ -118,6 +118,7 @@ mod tests {
         crate::testing::sysfs::plant(&root);
         let resolved = |text| resolve(&root, text).map(|address| address.to_string());
         assert_eq!(resolved("09:00.1").unwrap(), "0000:09:00.1");
+        assert_eq!(resolved("pci/0000:09:00.1").unwrap(), "0000:09:00.1");
         assert_eq!(resolved("nvme0").unwrap(), "0000:03:00.0");
         assert_eq!(resolved("nvme0n1").unwrap(), "0000:03:00.0");
         assert_eq!(resolved("nvme1").unwrap(), "0000:04:00.0");
