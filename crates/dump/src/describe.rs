@@ -129,7 +129,7 @@ pub struct Diagnostics {
     pub said: Vec<Diagnostic>,
 }
 
-/// Why a file ends.
+/// The reason for the end of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Reason {
@@ -144,7 +144,7 @@ pub enum Reason {
 /// The end of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Footer {
-    /// Why the file ends.
+    /// The reason for the end of the file.
     pub reason: Reason,
     /// Time from the attach to the detach in nanoseconds, once the run has ended.
     pub duration_ns: u64,

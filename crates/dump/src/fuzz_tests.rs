@@ -16,10 +16,10 @@ fn corpus() -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/dumps");
     if env::var_os("P2P_TRACE_BLESS").is_some() {
         fs::create_dir_all(&folder).unwrap();
-        let whole = dump();
-        fs::write(folder.join("whole.p2pt"), &whole).unwrap();
+        let complete = dump();
+        fs::write(folder.join("complete.p2pt"), &complete).unwrap();
         fs::write(folder.join("plain.p2pt"), uncompressed()).unwrap();
-        fs::write(folder.join("cut.p2pt"), &whole[..whole.len() * 2 / 3]).unwrap();
+        fs::write(folder.join("cut.p2pt"), &complete[..complete.len() * 2 / 3]).unwrap();
     }
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../p2p-trace/tests/golden/1");
     let mut files: Vec<_> = [folder, golden]

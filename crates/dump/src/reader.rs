@@ -83,7 +83,7 @@ pub enum Damage {
         offset: u64,
         /// Its kind.
         kind: Kind,
-        /// Why.
+        /// The error.
         why: Text,
     },
 }

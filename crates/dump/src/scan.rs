@@ -126,10 +126,10 @@ impl<R: Read> Scanner<R> {
     fn skip_to_magic(&mut self) {
         let unread = self.unread();
         let rest = unread.get(1..).unwrap_or_default();
-        let whole = rest.windows(MAGIC.len()).position(|bytes| bytes == MAGIC);
+        let found = rest.windows(MAGIC.len()).position(|bytes| bytes == MAGIC);
         // The beginning of a magic can be at the very end of the buffer.
         let kept = if self.ended { 0 } else { MAGIC.len() - 1 };
-        let next = 1 + whole.unwrap_or_else(|| rest.len().saturating_sub(kept));
+        let next = 1 + found.unwrap_or_else(|| rest.len().saturating_sub(kept));
         self.skip(next.min(unread.len()));
     }
 

@@ -144,7 +144,7 @@ fn references(
             Allocated::Allocation { .. } | Allocated::ScatterList { addr: Some(_), .. } => {
                 write::allocated(device, reference, out);
             }
-            // Its place is unknown, so that the snapshot would not recognize it: it goes behind the snapshot.
+            // Its place is unknown, so that the snapshot would mistake its memory for another allocation.
             Allocated::ScatterList { addr: None, .. } => write::allocated(device, reference, late),
             Allocated::Mmap { .. } => {}
         }

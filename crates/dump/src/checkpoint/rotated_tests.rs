@@ -1,5 +1,5 @@
 //! A file from the middle of a run, read alone. Its checkpoint replaces everything before: it causes no false
-//! finding, hides none, and names the holders of old allocations.
+//! finding and no false `holds`, and names the holders of old allocations.
 
 use std::collections::BTreeSet;
 

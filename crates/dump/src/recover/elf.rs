@@ -48,8 +48,8 @@ pub(super) struct Layout {
     pub(super) notes: Vec<(u64, u64)>,
 }
 
-fn malformed(what: impl Into<Text>) -> CoreError {
-    CoreError::Malformed { format: Format::Elf, what: what.into() }
+fn malformed(problem: impl Into<Text>) -> CoreError {
+    CoreError::Malformed { format: Format::Elf, problem: problem.into() }
 }
 
 /// Reads the file's header.

@@ -10,21 +10,21 @@ use super::memory::Format;
 #[derive(Debug, thiserror::Error)]
 pub enum CoreError {
     /// A read failed.
-    #[error("cannot read {what}")]
+    #[error("cannot read {part}")]
     Io {
         /// The part that was to be read.
-        what: &'static str,
+        part: &'static str,
         /// The cause.
         #[source]
         source: io::Error,
     },
     /// The dump's description of itself is invalid.
-    #[error("malformed {format} dump: {what} (--format raw searches the file as is)")]
+    #[error("malformed {format} dump: {problem} (--format raw searches the file as is)")]
     Malformed {
         /// The format that the file begins with.
         format: Format,
         /// The error.
-        what: Text,
+        problem: Text,
     },
     /// A known kind of file that is not supported.
     #[error("{0}")]
@@ -39,7 +39,7 @@ pub enum CoreError {
 
 impl CoreError {
     /// An argument for [`Result::map_err`].
-    pub(super) fn reading(what: &'static str) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io { what, source }
+    pub(super) fn reading(part: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { part, source }
     }
 }

@@ -10,7 +10,7 @@ use super::{
     bytes::array,
     error::CoreError,
     input::ReadAt,
-    memory::{Skipped, Why, Window},
+    memory::{SkipReason, Skipped, Window},
 };
 
 /// First bytes of such a file.
@@ -63,7 +63,7 @@ impl<R: ReadAt> Flattened<R> {
             let Some((offset, size)) =
                 numbers.map(|(offset, size)| (i64::from_be_bytes(offset), i64::from_be_bytes(size)))
             else {
-                self.skipped.add(Why::Truncated, self.size, 0);
+                self.skipped.add(SkipReason::Truncated, self.size, 0);
                 return Ok(());
             };
             if (offset, size) == (END, END) {
@@ -74,7 +74,7 @@ impl<R: ReadAt> Flattened<R> {
             let limit = self.input.size().saturating_mul(HOLES).saturating_add(LEAST_LIMIT);
             let Some((offset, size, _)) = piece.filter(|(.., end)| *end <= limit && count < MAX_PIECES)
             else {
-                self.skipped.add(Why::Malformed, self.size, 0);
+                self.skipped.add(SkipReason::Malformed, self.size, 0);
                 return Ok(());
             };
             let data = at + HEADER as u64;
@@ -85,7 +85,7 @@ impl<R: ReadAt> Flattened<R> {
                 self.size = self.size.max(offset + there);
             }
             if there < size {
-                self.skipped.add(Why::Truncated, offset + there, size - there);
+                self.skipped.add(SkipReason::Truncated, offset + there, size - there);
                 return Ok(());
             }
             count += 1;
@@ -155,8 +155,8 @@ mod tests {
             assert!(bytes.len() <= 11);
         }
         let (_, skipped) = read(flat(&[(-7, b"x"), (0, b"y")], true));
-        assert_eq!(skipped.iter().next().map(|(why, _)| why), Some(Why::Malformed));
+        assert_eq!(skipped.iter().next().map(|(why, _)| why), Some(SkipReason::Malformed));
         let (_, skipped) = read(flat(&[(i64::MAX - 1, b"x")], true));
-        assert_eq!(skipped.iter().next().map(|(why, _)| why), Some(Why::Malformed));
+        assert_eq!(skipped.iter().next().map(|(why, _)| why), Some(SkipReason::Malformed));
     }
 }

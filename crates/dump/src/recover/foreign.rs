@@ -53,8 +53,8 @@ const DUMP_MAGIC: &[u8] = b"\x89P2PTD\r\n";
 #[must_use]
 pub fn container(prefix: &[u8]) -> Option<String> {
     let is = |(at, magic, ..): &&Row| prefix.get(*at..).is_some_and(|rest| rest.starts_with(magic));
-    let (_, _, what, remedy) = ROWS.iter().find(is)?;
-    Some(format!("it is {what}: {remedy}"))
+    let (_, _, kind, remedy) = ROWS.iter().find(is)?;
+    Some(format!("it is {kind}: {remedy}"))
 }
 
 /// A sentence that names the kind of a file that is not an event dump, with the remedy; `None` if the kind is
@@ -64,7 +64,7 @@ pub fn no_event_dump(prefix: &[u8]) -> Option<String> {
     if prefix.starts_with(DUMP_MAGIC) {
         return None;
     }
-    let what = if prefix.starts_with(flattened::MAGIC) {
+    let kind = if prefix.starts_with(flattened::MAGIC) {
         "flattened".to_owned()
     } else if prefix.starts_with(elf::MAGIC)
         || prefix.starts_with(kdump::MAGIC)
@@ -79,7 +79,7 @@ pub fn no_event_dump(prefix: &[u8]) -> Option<String> {
         return container(prefix);
     };
     Some(format!(
-        "it is a kernel memory dump or a similar file ({what}), not an event dump: use `p2p-trace recover` to extract one"
+        "it is a kernel memory dump or a similar file ({kind}), not an event dump: use `p2p-trace recover` to extract one"
     ))
 }
 
@@ -89,11 +89,11 @@ mod tests {
 
     #[test]
     fn names_other_files_with_remedy() {
-        for (at, magic, what, remedy) in ROWS {
+        for (at, magic, kind, remedy) in ROWS {
             let mut file = vec![0; PREFIX];
             file[at..at + magic.len()].copy_from_slice(magic);
             let message = container(&file).unwrap();
-            assert!(message.contains(what) && message.contains(remedy), "{message}");
+            assert!(message.contains(kind) && message.contains(remedy), "{message}");
             assert_eq!(container(&file[..at + magic.len() - 1]), None);
             let message = no_event_dump(&file);
             assert_eq!(message.is_none(), magic == DUMP_MAGIC, "{message:?}");

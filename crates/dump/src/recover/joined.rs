@@ -7,7 +7,7 @@ use p2p_trace_model::text::Text;
 
 use super::{
     error::CoreError,
-    memory::{Chunk, Facts, PhysicalMemory, Scratch, Skipped, Why},
+    memory::{Chunk, Facts, PhysicalMemory, Scratch, SkipReason, Skipped},
 };
 
 /// A part's description of itself and of the complete dump.
@@ -54,7 +54,11 @@ pub fn join<'a>(
         frames.sort_by_key(|range| range.start);
         let (pages, lowest) = memory.pages_outside(&frames);
         if pages > 0 {
-            elsewhere.add(Why::Elsewhere, lowest.saturating_mul(part.page), pages.saturating_mul(part.page));
+            elsewhere.add(
+                SkipReason::Elsewhere,
+                lowest.saturating_mul(part.page),
+                pages.saturating_mul(part.page),
+            );
         }
     }
     if parts.len() == 1 && elsewhere.iter().next().is_none() {

@@ -17,8 +17,8 @@ const VERSION: u32 = 1;
 /// More ranges than any machine has.
 const MAX_SEGMENTS: usize = 1 << 20;
 
-fn malformed(what: &str) -> CoreError {
-    CoreError::Malformed { format: Format::Lime, what: what.into() }
+fn malformed(problem: &str) -> CoreError {
+    CoreError::Malformed { format: Format::Lime, problem: problem.into() }
 }
 
 /// The ranges of the image, up to the first invalid header.

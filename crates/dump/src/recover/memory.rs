@@ -101,7 +101,7 @@ pub struct Scratch {
 
 /// Why memory was skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Why {
+pub enum SkipReason {
     /// The dump ends before it.
     Truncated,
     /// Reading it failed.
@@ -116,7 +116,7 @@ pub enum Why {
     Elsewhere,
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for SkipReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Truncated => "the dump is truncated",
@@ -142,11 +142,11 @@ pub struct Amount {
 
 /// Skipped memory, by reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Skipped(BTreeMap<Why, Amount>);
+pub struct Skipped(BTreeMap<SkipReason, Amount>);
 
 impl Skipped {
     /// Adds skipped memory.
-    pub(crate) fn add(&mut self, why: Why, physical: u64, bytes: u64) {
+    pub(crate) fn add(&mut self, why: SkipReason, physical: u64, bytes: u64) {
         let first = Amount { bytes: 0, first: physical };
         let amount = self.0.entry(why).or_insert(first);
         amount.bytes = amount.bytes.saturating_add(bytes);
@@ -161,7 +161,7 @@ impl Skipped {
     }
 
     /// Every reason with its amount.
-    pub fn iter(&self) -> impl Iterator<Item = (Why, Amount)> {
+    pub fn iter(&self) -> impl Iterator<Item = (SkipReason, Amount)> {
         self.0.iter().map(|(why, amount)| (*why, *amount))
     }
 

@@ -37,7 +37,7 @@ pub use foreign::{PREFIX, container, no_event_dump};
 pub use header::Beginning;
 pub use input::{CoreFile, ReadAt};
 pub use joined::{Part, join};
-pub use memory::{Amount, Chunk, Facts, Format, PhysicalMemory, Scratch, Skipped, Why};
+pub use memory::{Amount, Chunk, Facts, Format, PhysicalMemory, Scratch, SkipReason, Skipped};
 pub use open::open;
 pub use pipe::carve_pipe;
 pub use ring::{Found, Recovered};

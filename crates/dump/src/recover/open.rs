@@ -43,8 +43,8 @@ pub(super) fn refuse(prefix: &[u8]) -> Result<(), CoreError> {
         return Err(CoreError::Foreign("the file is empty".into()));
     }
     match foreign::container(prefix) {
-        Some(what) => {
-            Err(CoreError::Foreign(format!("{what} (--format raw searches the file as is)").into()))
+        Some(message) => {
+            Err(CoreError::Foreign(format!("{message} (--format raw searches the file as is)").into()))
         }
         None => Ok(()),
     }

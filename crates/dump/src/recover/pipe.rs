@@ -6,7 +6,7 @@ use super::{
     elf,
     error::CoreError,
     foreign::PREFIX,
-    memory::{Chunk, Facts, Format, Skipped, WINDOW, Why},
+    memory::{Chunk, Facts, Format, SkipReason, Skipped, WINDOW},
     open::{Kind, kind, raw, refuse},
     segments::Segment,
     vmcoreinfo::{self, VmcoreInfo},
@@ -134,7 +134,7 @@ impl<R: Read, F: FnMut(Progress)> Pipe<R, F> {
             self.at += read as u64;
             if filled.is_err() || read < length {
                 if end != u64::MAX {
-                    let why = if filled.is_err() { Why::Unreadable } else { Why::Truncated };
+                    let why = if filled.is_err() { SkipReason::Unreadable } else { SkipReason::Truncated };
                     let from = self.at.max(segment.offset);
                     let first = segment.physical.wrapping_add(from - segment.offset);
                     self.skipped.add(why, first, end - from);

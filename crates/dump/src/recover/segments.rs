@@ -2,7 +2,7 @@
 
 use super::{
     input::ReadAt,
-    memory::{Chunk, Facts, PhysicalMemory, Scratch, Skipped, WINDOW, Why},
+    memory::{Chunk, Facts, PhysicalMemory, Scratch, SkipReason, Skipped, WINDOW},
 };
 
 /// Bytes of a page.
@@ -79,7 +79,7 @@ impl<R: ReadAt> Segments<R> {
             let there = input.size().saturating_sub(segment.offset).min(segment.size);
             if there < segment.size {
                 let first = segment.physical.saturating_add(there);
-                skipped.add(Why::Truncated, first, segment.size - there);
+                skipped.add(SkipReason::Truncated, first, segment.size - there);
             }
             segment.size = there;
             let mut data = 0u64;
@@ -127,11 +127,11 @@ impl<R: ReadAt> PhysicalMemory for Segments<R> {
                 let missing = part.size - bytes.len() as u64;
                 if missing > 0 {
                     let first = part.physical.wrapping_add(bytes.len() as u64);
-                    skipped.add(Why::Truncated, first, missing);
+                    skipped.add(SkipReason::Truncated, first, missing);
                 }
                 each(Chunk { physical: part.physical, bytes });
             }
-            Err(_) => skipped.add(Why::Unreadable, part.physical, part.size),
+            Err(_) => skipped.add(SkipReason::Unreadable, part.physical, part.size),
         }
     }
 

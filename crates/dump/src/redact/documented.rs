@@ -79,7 +79,7 @@ fn holds(place: &str, before: &impl Serialize, after: &impl Serialize) {
         let now = after.get(path);
         match row(place, path).fate {
             Fate::Kept => assert_eq!(now, Some(values), "{place}: {path}"),
-            Fate::Gone | Fate::Moved | Fate::Pseudonym => {
+            Fate::Removed | Fate::Moved | Fate::Pseudonym => {
                 let is_left = now.is_some_and(|now| now.iter().any(|value| values.contains(value)));
                 assert!(!is_left, "{place}: {path} is still {now:?}");
             }
@@ -266,7 +266,7 @@ fn record_is_redacted_as_documented() {
         for (now, meaning) in after.words.into_iter().zip(Layout::of(kind).words) {
             match fate(meaning) {
                 Fate::Kept => assert_eq!(now, word, "{meaning:?}"),
-                Fate::Gone => assert_eq!(now, 0, "{meaning:?}"),
+                Fate::Removed => assert_eq!(now, 0, "{meaning:?}"),
                 Fate::Moved | Fate::Pseudonym => assert_ne!(now, word, "{meaning:?}"),
             }
             let is_kept = Treatment::of(meaning) == Treatment::Kept;

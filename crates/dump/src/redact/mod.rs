@@ -215,7 +215,7 @@ impl Redactor {
         if kind != Kind::Loss {
             for (value, meaning) in record.words.iter_mut().zip(layout.words) {
                 let is_there = record.valid & meaning.flag() != 0;
-                let treatment = if is_there { Treatment::of(meaning) } else { Treatment::Gone };
+                let treatment = if is_there { Treatment::of(meaning) } else { Treatment::Removed };
                 *value = self.word(treatment, *value);
             }
         }
@@ -225,7 +225,7 @@ impl Redactor {
     fn word(&self, treatment: Treatment, value: u64) -> u64 {
         match treatment {
             Treatment::Kept => value,
-            Treatment::Gone => 0,
+            Treatment::Removed => 0,
             Treatment::Virtual => self.address(value),
             Treatment::Page => self.moved.page(value),
             Treatment::Physical => self.moved.physical(value),

@@ -9,7 +9,7 @@ pub enum Fate {
     /// It is unchanged.
     Kept,
     /// It is removed.
-    Gone,
+    Removed,
     /// An address is moved by the same distance as all others of its kind.
     Moved,
     /// It is replaced, equal values by equal pseudonyms.
@@ -22,7 +22,7 @@ impl Fate {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Kept => "kept",
-            Self::Gone => "removed",
+            Self::Removed => "removed",
             Self::Moved => "moved",
             Self::Pseudonym => "pseudonym",
         }
@@ -48,13 +48,13 @@ const fn row(place: &'static str, fields: &'static [&'static str], fate: Fate, h
 
 /// Every field of every block. Fields of later versions have no row and are removed.
 pub const TABLE: &[Row] = {
-    use Fate::{Gone, Kept, Moved, Pseudonym};
+    use Fate::{Kept, Moved, Pseudonym, Removed};
     &[
         row("header", &["origin", "file", "start_ns", "stall_after_ns"], Kept, "used by the rules"),
         row("header", &["clock.boottime_ns", "clock.realtime_ns"], Kept, "to compare times with a log"),
-        row("header", &["clock.utc_offset_s"], Gone, "0: times are shown in UTC"),
-        row("header", &["host"], Gone, "absent"),
-        row("header", &["redacted"], Gone, "`true`"),
+        row("header", &["clock.utc_offset_s"], Removed, "0: times are shown in UTC"),
+        row("header", &["host"], Removed, "absent"),
+        row("header", &["redacted"], Removed, "`true`"),
         row("status", &["version", "kernel"], Kept, "the kernel's features depend on its release"),
         row("status", &["boot_id"], Pseudonym, "an empty one stays empty"),
         row("status", &["run"], Pseudonym, ""),
@@ -75,7 +75,7 @@ pub const TABLE: &[Row] = {
         row(
             "status",
             &["hooks.error"],
-            Gone,
+            Removed,
             "replaced by a fixed sentence: it can contain paths and program names",
         ),
         row("status", &["devices"], Kept, "PCI addresses, driver names, sizes: the subject of findings"),
@@ -117,7 +117,7 @@ pub const TABLE: &[Row] = {
         row(
             "word of a record",
             &["unused"],
-            Gone,
+            Removed,
             "0, like words not flagged in `valid`; except in a `loss`",
         ),
         row("stack", &["parent", "part"], Kept, "which record it belongs to"),
@@ -150,7 +150,7 @@ pub const TABLE: &[Row] = {
         row(
             "checkpoint",
             &["rules.found.uncertainties"],
-            Gone,
+            Removed,
             "replaced by a fixed sentence: they can name tasks",
         ),
         row("footer", &["reason", "duration_ns", "totals", "counts"], Kept, "counts and times"),
@@ -161,7 +161,7 @@ pub const TABLE: &[Row] = {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Treatment {
     Kept,
-    Gone,
+    Removed,
     Virtual,
     Page,
     Physical,
@@ -171,7 +171,7 @@ pub(super) enum Treatment {
 impl Treatment {
     pub(super) const fn of(word: Word) -> Self {
         match word {
-            Word::Unused => Self::Gone,
+            Word::Unused => Self::Removed,
             Word::Size
             | Word::Offset
             | Word::FirstNs

@@ -36,7 +36,7 @@ fn everything() -> Vec<u8> {
     let mut writer = Writer::new(Vec::new(), header).unwrap();
     let kinds = Kind::ALL.iter().filter(|&&kind| !matches!(kind, Kind::Loss | Kind::Attach | Kind::End));
     for (position, &kind) in (0..).zip(kinds) {
-        let at = |what: u64| 0xffff_8881_4000_0000 + position * 0x10_0000 + what * 0x1_0000;
+        let at = |kind: u64| 0xffff_8881_4000_0000 + position * 0x10_0000 + kind * 0x1_0000;
         let record = Record {
             kind: kind as u8,
             valid: u32::MAX,
@@ -294,7 +294,7 @@ fn redacted_export_keeps_structure() {
                     RunItem::Restore(checkpoint) => rest.push(format!("{:?}", checkpoint.records)),
                     RunItem::Status(change) => rest.push(format!("{change:?}")),
                     RunItem::Diagnostics(said) => rest.push(format!("{said:?}")),
-                    RunItem::Uncertainty(_) => rest.push("doubt".to_owned()),
+                    RunItem::Uncertainty(_) => rest.push("uncertainty".to_owned()),
                     RunItem::End(_) => {}
                 }
             }

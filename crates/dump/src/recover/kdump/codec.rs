@@ -3,7 +3,7 @@
 use flate2::{Decompress, FlushDecompress, Status};
 
 use super::lzo;
-use crate::recover::memory::Why;
+use crate::recover::memory::SkipReason;
 
 /// Flags of a page descriptor for the compression; without any of them the page is uncompressed.
 const ZLIB: u32 = 1 << 0;
@@ -27,21 +27,21 @@ impl Codec {
     }
 
     /// Decompresses `input` into `page`, which it must fill exactly.
-    pub(super) fn decode(&mut self, flags: u32, input: &[u8], page: &mut [u8]) -> Result<(), Why> {
+    pub(super) fn decode(&mut self, flags: u32, input: &[u8], page: &mut [u8]) -> Result<(), SkipReason> {
         let length = match flags & !OTHER {
             0 if input.len() == page.len() => {
                 page.copy_from_slice(input);
                 Some(page.len())
             }
-            0 => return Err(Why::Malformed),
+            0 => return Err(SkipReason::Malformed),
             ZLIB => self.zlib(input, page),
             LZO => lzo::decompress(input, page),
             SNAPPY => snappy(input, page),
             ZSTD => self.zstd.decode_all(input, page).ok(),
-            flags if flags & !ALL != 0 => return Err(Why::UnknownCompression),
-            _ => return Err(Why::Malformed),
+            flags if flags & !ALL != 0 => return Err(SkipReason::UnknownCompression),
+            _ => return Err(SkipReason::Malformed),
         };
-        if length == Some(page.len()) { Ok(()) } else { Err(Why::Undecodable) }
+        if length == Some(page.len()) { Ok(()) } else { Err(SkipReason::Undecodable) }
     }
 
     fn zlib(&mut self, input: &[u8], page: &mut [u8]) -> Option<usize> {

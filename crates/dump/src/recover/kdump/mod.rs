@@ -11,6 +11,6 @@ pub(super) use header::MAGIC;
 pub(super) use pages::Pages;
 
 /// An error about a dump of this format.
-fn malformed(what: impl Into<p2p_trace_model::text::Text>) -> super::CoreError {
-    super::CoreError::Malformed { format: super::memory::Format::Kdump, what: what.into() }
+fn malformed(problem: impl Into<p2p_trace_model::text::Text>) -> super::CoreError {
+    super::CoreError::Malformed { format: super::memory::Format::Kdump, problem: problem.into() }
 }

@@ -9,7 +9,7 @@ use crate::recover::{
     error::CoreError,
     input::ReadAt,
     joined::Part,
-    memory::{Chunk, Facts, Format, PhysicalMemory, Scratch, Skipped, WINDOW, Why},
+    memory::{Chunk, Facts, Format, PhysicalMemory, Scratch, SkipReason, Skipped, WINDOW},
 };
 
 /// Bytes of a descriptor: offset, size, flags, and flags of the page.
@@ -41,7 +41,7 @@ impl<R: ReadAt> Pages<R> {
         let there = input.size().saturating_sub(header.bitmap).min(header.bitmap_bytes);
         if there < header.bitmap_bytes {
             let missing = (header.bitmap_bytes - there).saturating_mul(8).saturating_mul(block);
-            skipped.add(Why::Truncated, there.saturating_mul(8).saturating_mul(block), missing);
+            skipped.add(SkipReason::Truncated, there.saturating_mul(8).saturating_mul(block), missing);
         }
         if there == 0 {
             return Err(malformed("truncated before its bitmap"));
@@ -117,7 +117,7 @@ impl<R: ReadAt> PhysicalMemory for Pages<R> {
         let Scratch { window, table, page, zero_at, skipped } = scratch;
         let (mut bitmap, mut codec) = (Vec::new(), Codec::new());
         if self.bitmap(part, &mut bitmap).is_err() {
-            return skipped.add(Why::Unreadable, first * block, self.weight(part));
+            return skipped.add(SkipReason::Unreadable, first * block, self.weight(part));
         }
         let count = (self.weight(part) / block) as usize;
         table.resize(count * DESCRIPTOR, 0);
@@ -133,7 +133,7 @@ impl<R: ReadAt> PhysicalMemory for Pages<R> {
             }
             let physical = (first + bit as u64) * block;
             let Some(descriptor) = descriptors.next().and_then(Descriptor::read) else {
-                skipped.add(Why::Truncated, physical, block);
+                skipped.add(SkipReason::Truncated, physical, block);
                 continue;
             };
             if *zero_at == Some(descriptor.offset) {
@@ -142,17 +142,17 @@ impl<R: ReadAt> PhysicalMemory for Pages<R> {
             let size = descriptor.size as usize;
             // A compressed page is no larger than a plain one, or it would not be compressed.
             if size == 0 || size > 2 * page.len() || size > WINDOW {
-                skipped.add(Why::Malformed, physical, block);
+                skipped.add(SkipReason::Malformed, physical, block);
                 continue;
             }
             let input = match window.get(&self.input, descriptor.offset, size) {
                 Ok(input) if input.len() == size => input,
                 Ok(_) => {
-                    skipped.add(Why::Truncated, physical, block);
+                    skipped.add(SkipReason::Truncated, physical, block);
                     continue;
                 }
                 Err(_) => {
-                    skipped.add(Why::Unreadable, physical, block);
+                    skipped.add(SkipReason::Unreadable, physical, block);
                     continue;
                 }
             };

@@ -74,7 +74,7 @@ fn reports_dump_truncated_within_memory() {
         let cut = dump[..dump.len() - PAGE / 8].to_vec();
         let carved = search(&cut, None);
         let skipped: Vec<_> = carved.skipped.iter().map(|(why, _)| why).collect();
-        assert_eq!(skipped, [crate::recover::Why::Truncated]);
+        assert_eq!(skipped, [crate::recover::SkipReason::Truncated]);
         assert!(!only(&carved).records.is_empty());
     }
 }

@@ -3,7 +3,7 @@
 use std::{io, ops::Range};
 
 use super::*;
-use crate::recover::{PhysicalMemory, ReadAt, Why, join};
+use crate::recover::{PhysicalMemory, ReadAt, SkipReason, join};
 
 #[test]
 fn reads_lime_image_with_its_addresses() {
@@ -48,11 +48,11 @@ fn joins_parts_of_split_dump_and_reports_missing_ones() {
         let inside = |frame: u64| (5..11).contains(&frame);
         let absent = pages.iter().filter(|(frame, _)| !inside(*frame)).count() * PAGE;
         let alone = carve_parts(&split[1..2]);
-        let [(Why::Elsewhere, amount)] = alone.skipped.iter().collect::<Vec<_>>()[..] else {
+        let [(SkipReason::Elsewhere, amount)] = alone.skipped.iter().collect::<Vec<_>>()[..] else {
             panic!("{:?}", alone.skipped);
         };
         assert_eq!(amount.bytes, absent as u64);
-        assert!(Why::Elsewhere.to_string().contains("makedumpfile --split"));
+        assert!(SkipReason::Elsewhere.to_string().contains("makedumpfile --split"));
         let flat: Vec<_> = split.iter().map(|part| dumps::flattened(part)).collect();
         expect_all(&carve_parts(&flat), &records);
     }
