@@ -1,4 +1,4 @@
-//! What a record tells.
+//! The kinds of records.
 
 /// Defines an enum over `u8` with a stable name per variant and look-ups by number and by name.
 macro_rules! named_enum {
@@ -35,7 +35,7 @@ macro_rules! named_enum {
 pub(crate) use named_enum;
 
 named_enum! {
-    /// The kind of event. The numbers are part of the record's format and never change their meaning.
+    /// The kind of a record. The numbers are part of the record's format and never change their meaning.
     ///
     /// Readers skip a record of a kind that they do not know, and treat it like a lost record, because it
     /// may concern any device. The numbers in [`RESERVED_PAGELESS`] are reserved for a second life cycle.
@@ -57,7 +57,8 @@ named_enum! {
         SglFree = 7 "sgl_free",
         /// `p2pmem_alloc_mmap` returned: user space mapped p2p memory (Linux 6.2 and later).
         Mmap = 8 "mmap",
-        /// Pages of a user mapping went back to the pool; one record stands for a burst of them.
+        /// Pages of a user mapping were returned to the pool; one record stands for a burst of
+        /// them.
         PageFree = 9 "page_free",
         /// p2p memory was mapped for DMA by another device.
         Map = 10 "map",
@@ -73,7 +74,8 @@ named_enum! {
         DriverRemove = 15 "driver_remove",
         /// `pci_device_remove` returned.
         DriverRemoved = 16 "driver_removed",
-        /// `devres_release_all` entered: managed resources, p2p memory among them, are about to go.
+        /// `devres_release_all` entered: managed resources, p2p memory among them, are about to be
+        /// freed.
         DevresRelease = 17 "devres_release",
         /// `devres_release_all` returned.
         DevresReleased = 18 "devres_released",
@@ -81,11 +83,11 @@ named_enum! {
         UnmapMappings = 19 "unmap_mappings",
         /// `devm_memremap_pages_release` entered.
         MemremapRelease = 20 "memremap_release",
-        /// `memunmap_pages` entered; the kill of the range's reference is its first act.
+        /// `memunmap_pages` entered; its first act is the kill of the range's reference.
         Kill = 21 "kill",
         /// `dev_pagemap_percpu_release` entered: the last reference of the range was dropped.
         Drained = 22 "drained",
-        /// `arch_remove_memory` entered within `memunmap_pages`: the struct pages go.
+        /// `arch_remove_memory` entered within `memunmap_pages`: the struct pages are removed.
         Remove = 23 "remove",
         /// `memunmap_pages` returned.
         Unmapped = 24 "unmapped",
@@ -93,16 +95,16 @@ named_enum! {
         Release = 25 "release",
         /// `pci_p2pdma_release` returned.
         Released = 26 "released",
-        /// A pull read: the state of one range at this moment (`docs/events.md`).
+        /// Snapshot: the state of one range at this moment (`docs/events.md`).
         RangeState = 27 "range_state",
-        /// A pull read: the state of a device, behind those of its ranges.
+        /// Snapshot: the state of a device, after the states of its ranges.
         DeviceState = 28 "device_state",
         /// `pci_alloc_p2pmem` or `p2pmem_alloc_mmap` entered while the device's pool still points
         /// to a range that is gone.
         AllocAttempt = 29 "alloc_attempt",
-        /// A continuation: kernel stack frames of the record that it names.
+        /// A continuation: kernel stack frames of the record that it refers to.
         Stack = 64 "stack",
-        /// Written by user space: time has passed without anything else happening.
+        /// Written by user space: time passed without another event.
         Tick = 128 "tick",
         /// Written by user space: records of a CPU's ring were overwritten before they were read.
         Loss = 129 "loss",
@@ -110,11 +112,11 @@ named_enum! {
         Attach = 130 "attach",
         /// Written by user space: the end of the run.
         End = 131 "end",
-        /// Written by user space: a run of memory that a pull read found allocated.
+        /// Written by user space: a contiguous piece of memory that a snapshot found allocated.
         AllocatedRun = 132 "allocated_run",
-        /// Written by user space: a pull read of a device is complete, or was given up.
+        /// Written by user space: the snapshot of a device is complete, or was abandoned.
         SnapshotEnd = 133 "snapshot_end",
-        /// Written by user space: a process that took memory has exited.
+        /// Written by user space: a process that allocated memory has exited.
         HolderExited = 134 "holder_exited",
     }
 }
@@ -125,7 +127,8 @@ named_enum! {
 pub const RESERVED_PAGELESS: core::ops::RangeInclusive<u8> = 30..=47;
 
 impl Kind {
-    /// The kinds that the kernel side writes, other than continuations: what a user can see as an event.
+    /// True for the kinds that the kernel side writes, other than continuations: a user sees them
+    /// as events.
     #[must_use]
     pub const fn is_event(self) -> bool {
         (self as u8) < Self::Stack as u8
@@ -137,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_numbers_lead_back_to_their_kind() {
+    fn names_and_numbers_round_trip() {
         for &kind in Kind::ALL {
             assert_eq!(Kind::from_u8(kind as u8), Some(kind));
             assert_eq!(Kind::from_name(kind.name()), Some(kind));
