@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use super::{DeviceAddress, Id, Method, Reason};
 use crate::{names::by_name, text::Text};
 
-/// Stands for [`Method`] in the schema.
+/// The attach method of a hook in the JSON schema.
 #[derive(JsonSchema)]
 #[schemars(rename = "Method", rename_all = "lowercase")]
 pub enum MethodName {

@@ -77,7 +77,7 @@ impl Ledger {
         let reference = self.get(key).filter(|reference| reference.pid == pid)?;
         match reference.allocated {
             Allocated::Allocation { addr, size } if !reference.partial => {
-                let fits = event.size.is_none_or(|asked| whole_pages(asked) == whole_pages(size));
+                let fits = event.size.is_none_or(|requested| whole_pages(requested) == whole_pages(size));
                 fits.then_some((key, addr, size))
             }
             _ => None,

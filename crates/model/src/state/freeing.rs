@@ -119,10 +119,10 @@ impl Ledger {
         matched.explained += settled.iter().map(pages).sum::<u32>();
         let mut left = Vec::new();
         for span in gaps(&all, &settled) {
-            let out = self.mmaps.outstanding(&span);
-            let parts: Vec<_> = out.iter().map(|(part, _)| part.clone()).collect();
+            let outstanding = self.mmaps.outstanding(&span);
+            let parts: Vec<_> = outstanding.iter().map(|(part, _)| part.clone()).collect();
             left.extend(gaps(&span, &parts));
-            for (part, key) in out {
+            for (part, key) in outstanding {
                 let younger = self.get(key).is_some_and(|reference| reference.at.time_ns > last_ns);
                 if younger {
                     matched.explained += pages(&part);

@@ -39,7 +39,7 @@ impl Origin {
 struct Entry {
     origin: Arc<Origin>,
     users: u32,
-    gone: Option<Gone>,
+    exited: Option<Exited>,
     /// How often references of this origin were found to be held by another process with the same number.
     replaced: u8,
     keys: Keys,
@@ -47,7 +47,7 @@ struct Entry {
 
 /// The process has exited.
 #[derive(Clone, Copy, Debug)]
-struct Gone {
+struct Exited {
     since_ns: u64,
     replaced_ns: Option<u64>,
 }
@@ -72,7 +72,7 @@ impl Origins {
     pub(super) fn enter(&mut self, event: &Event) -> u32 {
         if let Some(number) = self.latest
             && let Some(entry) = self.entries.get_mut(number as usize)
-            && entry.gone.is_none()
+            && entry.exited.is_none()
             && entry.origin.is_of(event)
         {
             entry.users += 1;
@@ -98,7 +98,7 @@ impl Origins {
         let number = self.entries.insert(Entry {
             origin: Arc::clone(&origin),
             users: 1,
-            gone: None,
+            exited: None,
             replaced: 0,
             keys: Keys::default(),
         }) as u32;
@@ -170,7 +170,7 @@ impl Origins {
         });
         for &number in &its {
             if let Some(entry) = self.entries.get_mut(number as usize) {
-                entry.gone = Some(Gone { since_ns: time_ns, replaced_ns });
+                entry.exited = Some(Exited { since_ns: time_ns, replaced_ns });
                 self.numbers.remove(&entry.origin);
             }
         }
@@ -185,7 +185,7 @@ impl Origins {
         let other = self.entries.insert(Entry {
             origin: Arc::clone(&origin),
             users,
-            gone: None,
+            exited: None,
             replaced,
             keys: Keys::default(),
         }) as u32;
@@ -214,8 +214,8 @@ impl Origins {
             cgroup: origin.cgroup,
             caller: origin.caller,
             stack: &origin.stack,
-            exited_since_ns: entry.gone.map(|gone| gone.since_ns),
-            replaced_ns: entry.gone.and_then(|gone| gone.replaced_ns),
+            exited_since_ns: entry.exited.map(|exited| exited.since_ns),
+            replaced_ns: entry.exited.and_then(|exited| exited.replaced_ns),
         }
     }
 }

@@ -294,7 +294,7 @@ mod tests {
         #[test]
         fn behaves_like_a_sorted_map(
             steps in proptest::collection::vec((0u8..6, page(), any::<u32>()), 0..300),
-            asked in proptest::collection::vec((page(), page()), 30),
+            spans in proptest::collection::vec((page(), page()), 30),
         ) {
             let (mut pages, mut map) = (Pages::default(), BTreeMap::new());
             for (step, page, value) in steps {
@@ -311,7 +311,7 @@ mod tests {
                 prop_assert_eq!(pages.range(0, u64::MAX).count(), map.len());
                 prop_assert_eq!(pages.blocks.is_empty(), map.is_empty());
             }
-            for (first, last) in asked {
+            for (first, last) in spans {
                 prop_assert_eq!(pages.get(first), map.get(&first).copied());
                 let floor = map.range(..=first).next_back().map(|(&page, &value)| (page, value));
                 prop_assert_eq!(pages.floor(first), floor);

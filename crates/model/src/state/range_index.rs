@@ -88,23 +88,23 @@ impl RangeIndex {
         if self.entered < self.most.max(SPARE) {
             return;
         }
-        let mut anew = Self::default();
+        let mut rebuilt = Self::default();
         for (&address, device) in devices {
             for range in device.ranges() {
                 let named = (address, range.id.generation);
                 if range.stage() < Stage::Released {
-                    anew.own(range.id.pgmap, address);
+                    rebuilt.own(range.id.pgmap, address);
                 }
                 if let Some(physical) = range.physical.filter(|_| range.stage() < Stage::Removed) {
-                    anew.place(physical, named, |_| false);
+                    rebuilt.place(physical, named, |_| false);
                 }
                 if let Some(reference) = range.reference {
-                    anew.kill(reference, named);
+                    rebuilt.kill(reference, named);
                 }
             }
         }
-        anew.most = 2 * anew.entered;
-        *self = anew;
+        rebuilt.most = 2 * rebuilt.entered;
+        *self = rebuilt;
     }
 }
 

@@ -61,7 +61,7 @@ impl Assembler {
     }
 
     /// Adds the next element of the stream, and emits the complete ones.
-    pub fn push(&mut self, item: &Item, mut out: impl FnMut(&Element)) {
+    pub fn push(&mut self, item: &Item, mut emit: impl FnMut(&Element)) {
         let next = match item {
             Item::Loss(loss) => Some((Element::Loss(*loss), None)),
             Item::Record(record) => self.record(record),
@@ -69,20 +69,20 @@ impl Assembler {
         match next {
             // The queue is empty, and this element does not have to wait.
             Some((element, None)) if self.queue.is_empty() => {
-                out(&element);
+                emit(&element);
                 self.spare(element);
             }
             Some((element, until_ns)) => {
                 self.open += usize::from(until_ns.is_some());
                 self.queue.push_back(Waiting { element, until_ns });
-                self.advance(item.time_ns(), out);
+                self.advance(item.time_ns(), emit);
             }
-            None => self.advance(item.time_ns(), out),
+            None => self.advance(item.time_ns(), emit),
         }
     }
 
     /// Emits the elements that are complete when the stream has reached `time_ns`.
-    pub fn advance(&mut self, time_ns: u64, mut out: impl FnMut(&Element)) {
+    pub fn advance(&mut self, time_ns: u64, mut emit: impl FnMut(&Element)) {
         while let Some(front) = self.queue.front() {
             match front.until_ns {
                 Some(until_ns) if time_ns < until_ns => return,
@@ -90,7 +90,7 @@ impl Assembler {
                 None => {}
             }
             if let Some(waiting) = self.queue.pop_front() {
-                out(&waiting.element);
+                emit(&waiting.element);
                 self.spare(waiting.element);
             }
         }
@@ -102,8 +102,8 @@ impl Assembler {
     }
 
     /// Emits all elements, at the end of the stream.
-    pub fn finish(&mut self, out: impl FnMut(&Element)) {
-        self.advance(u64::MAX, out);
+    pub fn finish(&mut self, emit: impl FnMut(&Element)) {
+        self.advance(u64::MAX, emit);
     }
 
     /// Decodes a record, and returns how long to wait for its stack. Returns `None` for a stack record that

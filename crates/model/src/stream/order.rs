@@ -85,7 +85,7 @@ impl Order {
     }
 
     /// Adds a batch, and emits in order the items that no older one can follow.
-    pub fn release(&mut self, batch: &Batch, mut out: impl FnMut(Item)) {
+    pub fn release(&mut self, batch: &Batch, mut emit: impl FnMut(Item)) {
         self.held.extend(batch.records.iter().copied().map(Item::Record));
         self.held.extend(batch.losses.iter().copied().map(Item::Loss));
         if self.sorted < self.held.len() {
@@ -102,7 +102,7 @@ impl Order {
             self.sorted = self.held.len();
         }
         let ready = self.held.partition_point(|item| item.time_ns() < batch.watermark_ns);
-        self.held.drain(..ready).for_each(&mut out);
+        self.held.drain(..ready).for_each(&mut emit);
         self.sorted = self.held.len();
         self.released_ns = self.released_ns.max(batch.watermark_ns);
     }

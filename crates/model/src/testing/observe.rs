@@ -181,8 +181,9 @@ pub fn observers() -> impl Strategy<Value = Observer> {
             }
             if !is_failed {
                 // Enabling a hook enables the hooks that it needs.
-                let asked: Vec<_> = Hook::ALL.iter().copied().filter(|hook| !blind.contains(hook)).collect();
-                blind.retain(|&hook| !Companions::is_needed(hook, &asked));
+                let enabled: Vec<_> =
+                    Hook::ALL.iter().copied().filter(|hook| !blind.contains(hook)).collect();
+                blind.retain(|&hook| !Companions::is_needed(hook, &enabled));
             }
             Observer { blind, state: is_failed.then_some(HookState::Failed), skipped, is_counted }
         },

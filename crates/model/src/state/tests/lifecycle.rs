@@ -24,11 +24,11 @@ fn assert_true(model: &Model, kernel: &Kernel, exact: bool) {
             assert!(!kernel.is_bound(number));
             continue;
         };
-        let (said, is) = (pages(model, device), kernel.pages(number));
-        assert_eq!(said.keys().collect::<Vec<_>>(), is.keys().collect::<Vec<_>>());
-        for (page, pid) in said {
+        let (modeled, actual) = (pages(model, device), kernel.pages(number));
+        assert_eq!(modeled.keys().collect::<Vec<_>>(), actual.keys().collect::<Vec<_>>());
+        for (page, pid) in modeled {
             if exact || pid.is_some() {
-                assert_eq!(pid, is.get(&page).copied(), "{page:#x}");
+                assert_eq!(pid, actual.get(&page).copied(), "{page:#x}");
             }
         }
         let live = device.ranges().rev().filter(|range| range.stage() == Stage::Live);

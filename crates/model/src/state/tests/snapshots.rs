@@ -310,10 +310,10 @@ fn snapshot_during_pool_destruction_closes_nothing() {
     kernel.event(0, Kind::Release, Hook::Release, 6, |event| {
         event.allocated = Some(2 * PAGE_SIZE);
     });
-    let mut gone = Kernel::new(1);
-    gone.now_ns = kernel.now_ns;
-    gone.snapshot(0, true);
-    kernel.elements.extend(gone.elements);
+    let mut without_memory = Kernel::new(1);
+    without_memory.now_ns = kernel.now_ns;
+    without_memory.snapshot(0, true);
+    kernel.elements.extend(without_memory.elements);
     let model = model_of(&kernel.elements);
     assert_eq!(device(&model, &kernel, 0).reference_count(), 1);
     assert!(!snapshot_end(&model).reconciled);

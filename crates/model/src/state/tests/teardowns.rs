@@ -264,13 +264,13 @@ fn exit_applies_to_earlier_allocations_only() {
     kernel.alloc(0, 10, 1).unwrap();
     let model = model_of(&kernel.elements);
     let device = device(&model, &kernel, 0);
-    let mut gone: Vec<_> = device
+    let mut exits: Vec<_> = device
         .references()
         .map(|(_, reference)| (reference.at.time_ns, device.allocated_by(reference).exited_since_ns))
         .collect();
-    gone.sort_unstable();
-    let gone: Vec<_> = gone.into_iter().map(|(_, gone)| gone).collect();
-    assert_eq!(gone, [Some(exited_ns), None, None]);
+    exits.sort_unstable();
+    let exits: Vec<_> = exits.into_iter().map(|(_, exits)| exits).collect();
+    assert_eq!(exits, [Some(exited_ns), None, None]);
 }
 
 /// Otherwise repeated reports of it would move all of them each time.
