@@ -88,7 +88,7 @@ pub fn elf_machine(number: u16) -> String {
         183 => "AArch64 (64-bit Arm)",
         243 => "RISC-V",
         258 => "LoongArch",
-        other => return format!("ELF machine {other}"),
+        other => return format!("ELF machine number {other}"),
     };
     name.to_owned()
 }

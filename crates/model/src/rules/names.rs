@@ -8,7 +8,7 @@ use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 use super::{Answer, RuleId, Severity};
 use crate::names::by_name;
 
-/// A severity in the JSON schema.
+/// The severity of a violation.
 #[derive(JsonSchema)]
 #[schemars(rename = "Severity", rename_all = "lowercase")]
 pub enum SeverityName {
@@ -20,13 +20,13 @@ pub enum SeverityName {
     Critical,
 }
 
-/// The answer of a rule in the JSON schema.
+/// The answer of a rule.
 #[derive(JsonSchema)]
 #[schemars(rename = "Answer", rename_all = "snake_case")]
 pub enum AnswerName {
     /// Everything that the rule needs was seen, and nothing violates it.
     Holds,
-    /// There is at least one finding. A stall that has ended stays one.
+    /// There is at least one finding. A stall that has ended remains a violation.
     Violated,
     /// There is no finding, but a violation may have been missed.
     Inconclusive,
