@@ -29,10 +29,10 @@ const KEPT: usize = 64;
 /// Uses that are kept of a teardown. Only those that a finding names are told.
 const MAX_USES: usize = 4096;
 
-/// ChangeKind a report is about, beside what is listened to.
+/// What a report is about, beside what is listened to.
 #[derive(Clone, Debug)]
 pub(crate) struct Subject {
-    /// ChangeKind the rules came to.
+    /// What the rules came to.
     pub(crate) check: CheckReport,
     /// The run, with what was traced and how at its end.
     pub(crate) header: Header,
@@ -43,7 +43,7 @@ pub(crate) struct Collector {
     devices: BTreeMap<DeviceAddress, Followed>,
     losses: Losses,
     evidence: HashSet<Id>,
-    /// ChangeKind was true at the end.
+    /// What was true at the end.
     last: Option<Model>,
     ended: bool,
 }
@@ -107,7 +107,7 @@ impl Collector {
         }
     }
 
-    /// ChangeKind was true at the end.
+    /// What was true at the end.
     #[cfg(test)]
     pub(super) fn last(&mut self, model: Model) {
         self.last = Some(model);

@@ -38,7 +38,7 @@ pub(super) const fn is_use(kind: Kind) -> bool {
     )
 }
 
-/// ChangeKind was used by an event.
+/// What was used by an event.
 pub(super) fn use_of(event: &Event, device: &Device, model: &Model) -> Use {
     let freed = model.changes().iter().find_map(|change| match change.kind {
         ChangeKind::Freed(
