@@ -268,11 +268,8 @@ impl Coverage {
         let absent = attachments.iter().find(|&&(attachment, _)| attachment == Attachment::Absent);
         Some(absent.map_or_else(
             || {
-                let hooks: Vec<_> = attachments.iter().map(|&(_, hook)| hook).collect();
-                match hooks[..] {
-                    [hook] => format!("hook {} not enabled", hook.name()),
-                    _ => format!("none of these hooks enabled: {}", names(&hooks)),
-                }
+                let hooks: Vec<_> = attachments.iter().map(|&(_, hook)| hook.name()).collect();
+                format!("hook {} not enabled", hooks.join(" or "))
             },
             |(_, hook)| format!("this kernel lacks the function of hook {}", hook.name()),
         ))
