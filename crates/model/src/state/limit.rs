@@ -75,7 +75,7 @@ impl Limit {
             Self::EndedReferences => "references that have ended",
             Self::FailedMmaps => "failed user mappings of one range",
             Self::RecentlyFreed => "pieces of memory freed within two seconds",
-            Self::Pieces => "pieces of user mappings in one run of freed pages",
+            Self::Pieces => "pieces of user mappings in one burst of freed pages",
             Self::Compared => "ranges that may overlap a new one",
             Self::SnapshotRecords => "records of one snapshot",
             Self::Notes => "calls in progress at a time",
