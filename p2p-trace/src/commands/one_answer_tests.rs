@@ -108,7 +108,7 @@ fn of_text(path: &Path) -> Results {
                     let name = if answer == Answer::Violated { "VIOLATED" } else { answer.name() };
                     (name, answer)
                 });
-            let line = line.trim_start().replacen("holds in part", "holds", 1);
+            let line = line.trim_start().replacen("holds (partial coverage)", "holds", 1);
             let found = answers.iter().find_map(|(name, answer)| Some((line.strip_prefix(name)?, *answer)));
             let Some((line, answer)) = found else { continue };
             for group in line.split("; ") {

@@ -139,7 +139,7 @@ mod tests {
     fn a_cut_off_dump_says_that_its_end_is_missing() {
         let complete = samples::dump();
         let (text, _) = report_of(&[&complete[..complete.len() - 10]]);
-        assert!(text.contains("The record breaks off before the end of the run"), "{text}");
+        assert!(text.contains("The record is incomplete: the end of the run is missing"), "{text}");
         assert!(text.contains("The end of the run is missing"), "{text}");
     }
 

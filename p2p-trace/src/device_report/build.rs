@@ -1,4 +1,4 @@
-//! From the model to the report.
+//! Builds the report from the model.
 
 use p2p_trace_model::{
     event::{DeviceAddress, Symbolize, names::Bdf},
@@ -20,18 +20,18 @@ use super::{
     verdict::{Grounds, can_unbind},
 };
 
-/// Pieces of memory that are listed one by one.
+/// Pieces of memory that are listed individually.
 const MAX_RUNS: usize = 1024;
 
-/// What a report is made with, beside the model.
+/// The inputs of a report besides the model.
 #[derive(Clone, Copy)]
 pub(crate) struct Facts<'a> {
     pub(crate) source: &'a Source,
     /// Release of the kernel.
     pub(crate) kernel: &'a str,
-    /// The devices that the model is of; none: all.
+    /// The devices that the model covers; empty: all.
     pub(crate) traced: &'a [DeviceAddress],
-    /// The host, looked at after the model's latest record.
+    /// The host, read after the model's latest record.
     pub(crate) host: &'a Host,
     /// Names of kernel addresses.
     pub(crate) symbols: &'a dyn Symbolize,
@@ -41,9 +41,9 @@ pub(crate) struct Facts<'a> {
     pub(crate) now_ns: u64,
 }
 
-/// What is true of `devices` by the model and the host; of all that have p2p memory, if none is named.
+/// The report on `devices`, or on all devices with p2p memory if `devices` is empty.
 ///
-/// It is as fresh as the model: a pull read just before makes it exact.
+/// It is as recent as the model: a snapshot just before makes it exact.
 pub(crate) fn report(model: &Model, devices: &[DeviceAddress], facts: &Facts<'_>) -> Report {
     let mut addresses = devices.to_vec();
     if addresses.is_empty() {
@@ -64,7 +64,7 @@ pub(crate) fn report(model: &Model, devices: &[DeviceAddress], facts: &Facts<'_>
     }
 }
 
-/// There is something to say about it although sysfs shows no memory of it.
+/// The model knows something about the device although sysfs shows no memory of it.
 fn matters(device: &Device) -> bool {
     device.ranges().any(|range| range.stage() < Stage::Released)
         || device.reference_count() > 0
@@ -168,7 +168,7 @@ fn preexisting(device: &Device) -> Option<Preexisting> {
     })
 }
 
-/// Why what the model says of a device may not be true, or not all.
+/// Reasons why the model's view of a device may be wrong or incomplete.
 fn uncertain(
     address: DeviceAddress,
     model: Option<&Device>,
@@ -177,11 +177,11 @@ fn uncertain(
 ) -> Vec<String> {
     if !facts.traced.is_empty() && !facts.traced.contains(&address) {
         return vec![
-            "the tracer was started for other devices: what is taken of this one is not known".to_owned(),
+            "the tracer was started for other devices: allocations of this one are unknown".to_owned(),
         ];
     }
     let Some(device) = model else {
-        let unread = "its memory has not been looked at yet".to_owned();
+        let unread = "its memory has not been read yet".to_owned();
         return if has_memory { vec![unread] } else { Vec::new() };
     };
     let uncertainties = device.uncertain();
@@ -193,16 +193,16 @@ fn uncertain(
             format!("{lost} records of {of} were lost between {from} and {to}: {then}")
         })
     };
-    let unread = "what was taken before the tracing began has not been read";
+    let unread = "allocations from before tracing have not been read";
     let unread = matches!(device.baseline(), Baseline::Unknown).then(|| unread.to_owned());
-    let late = is_late(device, has_memory, facts).then(|| {
-        "the kernel's state was not read in time, and the records of what happened lately may not all be in yet".to_owned()
-    });
+    let late = is_late(device, has_memory, facts)
+        .then(|| "the kernel's state was not read in time, and recent records may be missing".to_owned());
     let failed = has_failed(device, facts).then(|| {
-        "the kernel's state could not be read to its end, so that nothing confirms what the records of before tell".to_owned()
+        "the kernel's state could not be read completely, so that earlier records are not confirmed"
+            .to_owned()
     });
     [
-        lost(uncertainties.hot, "what is taken and given back", "some may be missing or stale"),
+        lost(uncertainties.hot, "allocations and frees", "some holders may be missing or outdated"),
         lost(uncertainties.rare, "teardowns", "steps may be missing"),
         unread,
         late,
@@ -213,14 +213,14 @@ fn uncertain(
     .collect()
 }
 
-/// The read that the question asked for came to no good end.
+/// The snapshot made for this request did not complete.
 fn has_failed(device: &Device, facts: &Facts<'_>) -> bool {
     let asked_ns = facts.host.asked_ns;
     let last = device.last_snapshot().filter(|snapshot| !snapshot.complete);
     asked_ns.zip(last).is_some_and(|(asked_ns, snapshot)| snapshot.to_ns >= asked_ns)
 }
 
-/// The latest read is of before the question. Of a pool that is gone by all that is known there is nothing to read.
+/// The latest snapshot is older than the request. A pool that is known to be gone has no state to read.
 fn is_late(device: &Device, has_memory: bool, facts: &Facts<'_>) -> bool {
     let has_memory = has_memory || device.ranges().any(|range| range.stage() < Stage::Released);
     let asked_ns = facts.host.asked_ns.filter(|_| has_memory);

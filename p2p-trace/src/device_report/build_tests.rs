@@ -74,7 +74,7 @@ fn at_work() -> Story {
 }
 
 #[test]
-fn the_drivers_own_memory_lets_an_unbind_through() {
+fn drivers_own_memory_is_yes() {
     let report = report_at(&at_work(), 5 * SECOND, |_| {});
     let [device] = &report.devices[..] else { panic!("{report:?}") };
     assert_eq!(device.can_unbind.answer, Answer::Yes, "{}", shown(&report));
@@ -85,7 +85,7 @@ fn the_drivers_own_memory_lets_an_unbind_through() {
 }
 
 #[test]
-fn takers_are_grouped_and_those_that_are_gone_are_told() {
+fn holders_are_grouped_with_their_liveness() {
     let mut story = at_work();
     story.list(2 * SECOND, 1 << 20);
     story.list(3 * SECOND, 2 << 20);
@@ -98,7 +98,7 @@ fn takers_are_grouped_and_those_that_are_gone_are_told() {
 }
 
 #[test]
-fn a_blocked_unbind_is_told_with_its_task_step_and_what_it_waits_for() {
+fn blocked_unbind_has_task_step_and_waits() {
     let mut story = at_work();
     story.map(4100 * MS);
     story.unbind(4200 * MS);
@@ -113,7 +113,7 @@ fn a_blocked_unbind_is_told_with_its_task_step_and_what_it_waits_for() {
 }
 
 #[test]
-fn a_hang_that_was_there_before_the_tracing_is_told_from_the_state_alone() {
+fn hang_from_before_tracing_is_reported_by_state() {
     let mut story = Story::new();
     let dead = state::DEAD | state::ATOMIC;
     story.snapshot(7 * SECOND, dead, 16, &[(128 << 10, 64 << 10)], Some((SHELL, 2600 * MS)));
@@ -121,7 +121,7 @@ fn a_hang_that_was_there_before_the_tracing_is_told_from_the_state_alone() {
     let unbind = report.devices[0].unbind.as_ref().unwrap();
     assert!(unbind.blocked && unbind.since.is_none() && unbind.steps_may_be_missing);
     insta::assert_snapshot!(shown(&report));
-    // Without the right to read stacks the step is told by the range.
+    // Without the right to read stacks, the state of the range gives the step.
     let report = report_at(&story, 7200 * MS, |root| {
         std::fs::remove_file(root.proc.join("735/task/735/stack")).unwrap();
     });
@@ -132,11 +132,11 @@ fn a_hang_that_was_there_before_the_tracing_is_told_from_the_state_alone() {
 }
 
 #[test]
-fn an_unbind_that_just_goes_on_is_not_called_blocked() {
+fn progressing_unbind_is_not_blocked() {
     let mut story = at_work();
     story.unbind(4200 * MS);
     let report = report_at(&story, 4380 * MS, |root| {
-        // It has moved on since.
+        // It has since reached another step.
         std::fs::write(root.proc.join("735/task/735/stack"), "").unwrap();
     });
     let unbind = report.devices[0].unbind.as_ref().unwrap();
@@ -145,26 +145,26 @@ fn an_unbind_that_just_goes_on_is_not_called_blocked() {
     assert_eq!(report.answer(), Answer::Unknown);
 }
 
-/// As NVIDIA's UVM does it: the pool counts nothing of what is out.
+/// A driver that allocates pages itself, as NVIDIA's UVM does: the pool does not count its allocations.
 #[test]
-fn a_driver_that_hands_out_its_pages_itself_is_named() {
+fn bypassing_driver_is_named() {
     let mut story = at_work();
     story.free_queues(2 * SECOND);
     story.snapshot(3 * SECOND, state::BYPASSED, 16_388, &[], None);
     let report = report_at(&story, 5 * SECOND, |_| {});
     let device = &report.devices[0];
-    let told = &device.can_unbind;
-    assert_eq!(told.answer, Answer::Unknown);
-    assert!(told.reason.starts_with("nvme hands out its memory itself"), "{}", told.reason);
+    let verdict = &device.can_unbind;
+    assert_eq!(verdict.answer, Answer::Unknown);
+    assert!(verdict.reason.starts_with("nvme allocates its memory itself"), "{}", verdict.reason);
     let references = device.ranges[0].references.map(|refs| (refs.count, refs.estimate));
     assert_eq!((device.ranges[0].pooled, references), (Some(false), Some((16_388, true))));
     let text = shown(&report);
     assert!(text.contains("live, allocated by the driver itself, about 16388"), "{text}");
-    assert!(!text.contains("0 B taken"), "{text}");
+    assert!(!text.contains("0 B allocated"), "{text}");
 }
 
 #[test]
-fn a_loss_makes_it_unknown() {
+fn loss_is_unknown() {
     let mut story = at_work();
     story.lose(2 * SECOND, 3 * SECOND);
     let report = report_at(&story, 5 * SECOND, |_| {});
@@ -174,7 +174,7 @@ fn a_loss_makes_it_unknown() {
 }
 
 #[test]
-fn a_state_from_before_the_question_is_no_sure_answer() {
+fn state_older_than_the_request_is_unknown() {
     let uncertain = |asked_ns, without_memory: bool| {
         let report = report_asked(&at_work(), 5 * SECOND, Some(asked_ns), &[], &[], |root| {
             if without_memory {
@@ -184,7 +184,7 @@ fn a_state_from_before_the_question_is_no_sure_answer() {
         });
         (report.answer(), report.devices[0].uncertain.clone())
     };
-    // It was read at 1.5 s.
+    // The state was read at 1.5 s.
     assert_eq!(uncertain(1400 * MS, false), (Answer::Yes, vec![]));
     for without_memory in [false, true] {
         let (answer, reasons) = uncertain(4 * SECOND, without_memory);
@@ -194,20 +194,20 @@ fn a_state_from_before_the_question_is_no_sure_answer() {
 }
 
 #[test]
-fn a_state_that_could_not_be_read_is_no_sure_answer() {
+fn unreadable_state_is_unknown() {
     let mut story = at_work();
     story.snapshot_in_vain(4500 * MS);
     let asked = |asked_ns| report_asked(&story, 5 * SECOND, Some(asked_ns), &[], &[], |_| {});
     let report = asked(4 * SECOND);
     assert_eq!(report.answer(), Answer::Unknown);
     let [reason] = &report.devices[0].uncertain[..] else { panic!("{}", shown(&report)) };
-    assert!(reason.contains("could not be read to its end"), "{reason}");
-    // Nor is what was read before a state of now.
+    assert!(reason.contains("could not be read completely"), "{reason}");
+    // A state read before the question counts as late.
     assert_eq!(asked(4600 * MS).answer(), Answer::Unknown);
 }
 
 #[test]
-fn what_was_not_traced_is_not_known() {
+fn untraced_device_is_unknown() {
     let other = DeviceAddress::from_devfn(0, 4, 0);
     let report = report_of(&at_work(), 5 * SECOND, &[DEVICE], &[other], |_| {});
     assert_eq!(report.answer(), Answer::Unknown);
@@ -226,24 +226,24 @@ fn bind(root: &p2p_trace_probe::kernel::KernelRoot, driver: &str) {
     std::os::unix::fs::symlink(format!("../../../../bus/pci/drivers/{driver}"), link).unwrap();
 }
 
-/// The driver core takes the link to the driver away first, and vfio-pci then waits in state S.
+/// The driver core removes the link to the driver first; vfio-pci then waits in state S.
 #[test]
-fn an_unbind_that_sleeps_is_not_overlooked() {
+fn sleeping_unbind_is_found() {
     let device = DeviceAddress::from_devfn(0, 4, 0);
     let asked = |change: &dyn Fn(&p2p_trace_probe::kernel::KernelRoot)| {
         let report = report_of(&at_work(), 5 * SECOND, &[device], &[], |root| {
-            // Nobody else unbinds.
+            // No other task unbinds.
             std::fs::remove_dir_all(root.proc.join("735")).unwrap();
             change(root);
         });
-        let told = &report.devices[0].can_unbind;
-        (told.answer, told.reason.clone())
+        let verdict = &report.devices[0].can_unbind;
+        (verdict.answer, verdict.reason.clone())
     };
     let unbinds = |root: &p2p_trace_probe::kernel::KernelRoot| {
         procfs::plant_task(root, 178, 178, "sh", 'S', 300);
         procfs::plant_stack(root, 178, 178, procfs::VFIO_UNBIND_STACK);
     };
-    assert_eq!(asked(&|_| {}).0, Answer::Yes, "nothing is bound, and nobody unbinds");
+    assert_eq!(asked(&|_| {}).0, Answer::Yes, "no driver is bound, and no task unbinds");
     let (unknown, reason) = asked(&unbinds);
     assert_eq!(unknown, Answer::Unknown);
     assert!(
@@ -259,11 +259,11 @@ fn an_unbind_that_sleeps_is_not_overlooked() {
         std::fs::remove_file(root.proc.join("1/task/1/stack")).unwrap();
     });
     assert_eq!(unknown, Answer::Unknown);
-    assert!(reason.contains("cannot be told"), "{reason}");
+    assert!(reason.contains("unknown whether"), "{reason}");
 }
 
 #[test]
-fn a_mapping_that_was_seen_is_no_candidate() {
+fn observed_mapping_is_no_candidate() {
     let mut story = at_work();
     let candidates = |story: &Story| report_at(story, 5 * SECOND, |_| {}).devices[0].candidates.clone();
     let [candidate] = &candidates(&story)[..] else { panic!("the reader has it mapped") };

@@ -1,4 +1,4 @@
-//! Who may have to do with a device's memory, found by other means than by seeing memory being taken.
+//! Tasks and drivers that may be involved with a device's memory, found by other means than observed allocations.
 
 use p2p_trace_model::{event::DeviceAddress, state::HolderKind, units::bytes};
 use p2p_trace_probe::kernel::tasks::{Mapping, Scan, TaskName, Waiting};
@@ -8,7 +8,7 @@ use super::{
     report::{Candidate, DeviceReport, TaskLine, Why},
 };
 
-/// The candidates for what the report of a device leaves open.
+/// The candidates for the open questions of a device's report.
 pub(super) fn candidates(
     address: DeviceAddress,
     report: &DeviceReport,
@@ -25,7 +25,7 @@ pub(super) fn candidates(
         .filter(|mapping| mapping.device == address && !was_seen_to_map(report, mapping.task.tgid))
         .map(mapping)
         .collect();
-    // Which device a waiting task waits for cannot be told: it is named only where somebody is looked for.
+    // The device that a task waits for is unknown, so waiting tasks are listed only if a holder is missing.
     if blocked || unexplained > 0 {
         found.extend(scan.waiting.iter().filter_map(waiting));
     }
@@ -39,7 +39,7 @@ pub(super) fn candidates(
     found
 }
 
-/// A process of which a mapping was observed is more than a candidate.
+/// A process whose mapping was observed is a holder, not a candidate.
 fn was_seen_to_map(report: &DeviceReport, tgid: u32) -> bool {
     report.holders.iter().any(|holder| {
         holder.kind == HolderKind::Mmap && holder.allocated_by.as_ref().is_some_and(|task| task.tgid == tgid)
@@ -48,7 +48,7 @@ fn was_seen_to_map(report: &DeviceReport, tgid: u32) -> bool {
 
 fn mapping(mapping: &Mapping) -> Candidate {
     let Mapping { task, bytes: size, .. } = mapping;
-    let of_before = if mapping.deleted { ", of before its last unbind or removal" } else { "" };
+    let of_before = if mapping.deleted { ", from before its last unbind or removal" } else { "" };
     Candidate {
         reason: format!("{task} has {} of its memory mapped{of_before}", bytes(*size)).into(),
         why: Why::Mapping { task: line(task), bytes: *size, deleted: mapping.deleted },
@@ -60,11 +60,8 @@ fn waiting(waiting: &Waiting) -> Option<Candidate> {
     let hint = waiting.hint.as_ref().filter(|_| waiting.unbinds.is_none())?;
     let (task, frame) = (&waiting.task, &hint.frame);
     Some(Candidate {
-        reason: format!(
-            "{task} waits uninterruptibly in {} ({frame}), for which device cannot be told",
-            hint.part_of
-        )
-        .into(),
+        reason: format!("{task} waits uninterruptibly in {} ({frame}), for an unknown device", hint.part_of)
+            .into(),
         why: Why::Waiting { task: line(task), frame: frame.clone() },
     })
 }
@@ -73,14 +70,14 @@ fn unbinding(waiting: &Waiting) -> Option<Candidate> {
     let step = waiting.unbinds?;
     let task = &waiting.task;
     Some(Candidate {
-        reason: format!("{task} is unbinding a device, {step}; which one cannot be told").into(),
+        reason: format!("{task} is unbinding an unknown device: {step}").into(),
         why: Why::Unbinding { task: line(task), step },
     })
 }
 
 fn driver_itself(name: &str) -> Candidate {
     Candidate {
-        reason: format!("{name}, the bound driver, may have taken memory itself").into(),
+        reason: format!("{name}, the bound driver, may have allocated memory itself").into(),
         why: Why::Driver { driver: name.into() },
     }
 }

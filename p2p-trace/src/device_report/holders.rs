@@ -1,4 +1,4 @@
-//! Who took what is out, with what this host tells of them.
+//! The holders of outstanding memory, with facts of this host about them.
 
 use p2p_trace_model::{
     event::{Task, is_return_trampoline, names::RecordId},
@@ -13,7 +13,7 @@ use super::{
     report::{Holder, TaskLine},
 };
 
-/// What is known to be out of a device, the largest group first.
+/// The known holders of a device's memory, the largest group first.
 pub(super) fn holders(device: &Device, driver: Option<&Driver>, facts: &Facts<'_>) -> Vec<Holder> {
     let groups = Groups::of(device, |_| true).holders().into_iter();
     groups.map(|group| holder(&group, driver, facts)).collect()
@@ -21,7 +21,7 @@ pub(super) fn holders(device: &Device, driver: Option<&Driver>, facts: &Facts<'_
 
 fn holder(group: &holders::Holder, driver: Option<&Driver>, facts: &Facts<'_>) -> Holder {
     let caller = group.caller.and_then(|address| facts.symbols.symbolize(address));
-    // By kretprobe the caller's place may have held its trampoline: that is nobody.
+    // A kretprobe can replace the caller's address by its trampoline, which is no caller.
     let is_known = !caller.as_deref().is_some_and(is_return_trampoline);
     let caller = caller.filter(|_| is_known);
     let process = match (group.exited_since_ns, group.task) {
@@ -55,7 +55,7 @@ pub(super) fn task_line(task: &Task) -> TaskLine {
     TaskLine { pid: task.pid, tgid: task.tgid, comm: task.name().into() }
 }
 
-/// Whether a function is the driver's. Where both are built into the kernel nothing tells.
+/// Whether a function belongs to the driver. Unknown if both are built into the kernel.
 fn is_by(caller: &str, driver: Option<&Driver>) -> Option<bool> {
     let module = caller.rsplit_once(" [").and_then(|(_, module)| module.strip_suffix(']'));
     match (module, driver?.module.as_deref()) {

@@ -1,4 +1,4 @@
-//! What a report needs of the host beside the model: devices, drivers, cgroups, tasks.
+//! The parts of a report that come from the host, not from the model: devices, drivers, cgroups, tasks.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,14 @@ use p2p_trace_probe::kernel::{
     tasks::{Cgroups, Gap, Scan, StackScope, Tasks},
 };
 
-/// The host at one moment. Only tasks that a report names are looked at later.
+/// The host at one moment. Tasks are read later, and only those that a report names.
 #[derive(Clone, Debug)]
 pub(crate) struct Host {
     pub(super) devices: BTreeMap<DeviceAddress, HostDevice>,
     pub(super) cgroups: Cgroups,
     pub(super) scan: Scan,
     pub(super) tasks: Tasks,
-    /// What was read of the kernel before does not answer the question, `CLOCK_BOOTTIME`.
+    /// Kernel state that was read before this time does not answer the request, `CLOCK_BOOTTIME`.
     pub(super) asked_ns: Option<u64>,
 }
 
@@ -25,17 +25,17 @@ pub(crate) struct Host {
 pub(super) struct HostDevice {
     pub(super) is_present: bool,
     pub(super) driver: Option<Driver>,
-    /// Its p2p memory, if it has some.
+    /// Its p2p memory, if any.
     pub(super) memory: Option<P2pDevice>,
 }
 
 impl HostDevice {
-    /// It has no driver: it never had one, or an unbind, whose first step takes the link away, is over or under way.
+    /// No driver is bound: none ever was, or an unbind, whose first step removes the link, is over or ongoing.
     pub(super) const fn has_lost_driver(&self) -> bool {
         self.is_present && self.driver.is_none()
     }
 
-    /// Why an unbind of it may be under way that nothing else shows.
+    /// The reason why an unbind of this device may be ongoing that no other source shows.
     pub(super) fn hidden_unbind(&self, scan: &Scan) -> Option<String> {
         if !self.has_lost_driver() {
             return None;
@@ -46,14 +46,14 @@ impl HostDevice {
         });
         let unseen = || {
             let gap = scan.gaps.iter().find(|gap| Gap::hides_unbinds(gap))?;
-            Some(format!("no driver is bound, and whether a task is just unbinding it cannot be told: {gap}"))
+            Some(format!("no driver is bound, and it is unknown whether a task is unbinding it: {gap}"))
         };
         unbinding.or_else(unseen)
     }
 }
 
 impl Host {
-    /// Looks at every task, at all devices with p2p memory, and at these.
+    /// Reads every task, all devices with p2p memory, and these devices.
     pub(crate) fn read(root: &KernelRoot, devices: impl IntoIterator<Item = DeviceAddress>) -> Self {
         let mut memory: BTreeMap<_, _> =
             devices::list(root).into_iter().map(|device| (device.address, device)).collect();
@@ -70,7 +70,7 @@ impl Host {
         };
         let tasks = Tasks::new(root.clone());
         let devices: BTreeMap<_, _> = addresses.into_iter().map(look).collect();
-        // Behind the look at the drivers: an unbind that has ended since hides nothing.
+        // Read after the drivers, so that an unbind that has ended since hides nothing.
         let look = if devices.values().any(HostDevice::has_lost_driver) {
             StackScope::All
         } else {
@@ -79,8 +79,8 @@ impl Host {
         Self { devices, cgroups: tasks.cgroups(), scan: tasks.scan(look), tasks, asked_ns: None }
     }
 
-    /// For a question that was put at this time, `CLOCK_BOOTTIME`: a report says so where nothing newer was read of the
-    /// kernel's state, and the model may lag behind.
+    /// For a request made at this time, `CLOCK_BOOTTIME`: a report is uncertain if no newer kernel state was read,
+    /// because the model may lag behind.
     pub(crate) const fn asked_at(mut self, time_ns: u64) -> Self {
         self.asked_ns = Some(time_ns);
         self

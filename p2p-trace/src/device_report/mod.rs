@@ -1,7 +1,7 @@
-//! What is taken of a device's p2p memory, by whom, and what an unbind would wait for.
+//! The allocated memory of a device, its holders, and what an unbind would wait for.
 //!
-//! Who *took* memory is observed. Who uses or pins it now is not, and nothing here says so: what was found by other means
-//! (mappings, stacks) is a candidate, with the reason why.
+//! Who *allocated* memory is observed. Who uses or pins it now is not, and no report claims so: a task found by other
+//! means (mappings, stacks) is a candidate, with the reason why.
 
 #![forbid(unsafe_code)]
 

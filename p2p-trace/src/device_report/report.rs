@@ -1,6 +1,7 @@
-//! The report of `holders`: what a running tracer answers, and what `--json` prints.
+//! The report of `holders`: the answer of a running tracer, and the output of `--json`.
 //!
-//! What is absent was not observed. Times are `CLOCK_BOOTTIME` in ns, beside RFC 3339 for people; sizes are bytes; `range_end` is inclusive.
+//! An absent field was not observed. Times are `CLOCK_BOOTTIME` in nanoseconds, and RFC 3339 for people; sizes are
+//! bytes; `range_end` is inclusive.
 
 use p2p_trace_model::{
     event::names::{Bdf, RecordId},
@@ -16,41 +17,41 @@ use serde_with_macros::skip_serializing_none;
 /// Version of the report's format. A change that is not an addition raises it.
 pub(crate) const FORMAT: u32 = 1;
 
-/// What is taken of which device's p2p memory, by whom, and what an unbind would wait for.
+/// The allocated p2p memory of each device, its holders, and what an unbind would wait for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(title = "p2p-trace holders --json")]
 pub struct Report {
     /// Version of the format.
     pub format: u32,
-    /// Who looked.
+    /// The observer.
     pub source: Source,
-    /// When all of this was so, RFC 3339 in UTC.
+    /// The time of the report, RFC 3339 in UTC.
     pub time: Text,
     /// The same, `CLOCK_BOOTTIME` in nanoseconds.
     pub time_ns: u64,
     /// Release of the kernel.
     pub kernel: Text,
-    /// By address.
+    /// Sorted by address.
     pub devices: Vec<DeviceReport>,
-    /// What could not be looked at, for all devices.
+    /// Sources that could not be read, for all devices.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gaps: Vec<Text>,
 }
 
-/// Who looked.
+/// The observer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Source {
-    /// A tracer that was running, and saw who took what since it was started.
+    /// A running tracer, which has observed allocations since its start.
     Live {
-        /// Its process.
+        /// Its process id.
         pid: u32,
-        /// Since when it traces, RFC 3339 in UTC.
+        /// Start of its tracing, RFC 3339 in UTC.
         since: Text,
         /// The same, `CLOCK_BOOTTIME` in nanoseconds.
         since_ns: u64,
     },
-    /// One look: what was taken before is known by its place and size only, not by whom.
+    /// A single snapshot: of earlier allocations it knows the place and the size, but not the holder.
     OneShot,
 }
 
@@ -62,32 +63,32 @@ pub struct DeviceReport {
     pub device: Bdf,
     /// How its memory is provided.
     pub life_cycle: LifeCycle,
-    /// Names of it in sysfs, such as `nvme0`.
+    /// Its names in sysfs, such as `nvme0`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<Text>,
     /// The driver bound to it.
     pub driver: Option<Text>,
     /// Bytes of p2p memory in all its ranges.
     pub size: Option<u64>,
-    /// Bytes allocated, by the kernel's own count, as of when its ranges say.
+    /// Bytes allocated, by the kernel's own count, at the time that its ranges give.
     pub allocated: Option<u64>,
-    /// Other drivers may find it (`pci_p2pmem_find`).
+    /// Other drivers can find it (`pci_p2pmem_find`).
     pub published: Option<bool>,
     /// Its ranges.
     pub ranges: Vec<RangeReport>,
-    /// What was seen being taken and not given back, grouped by taker, caller and kind, the largest first.
+    /// Memory that was observed to be allocated and not freed, grouped by holder, caller and kind, the largest first.
     pub holders: Vec<Holder>,
-    /// Memory found allocated, of which it was not seen who took it.
+    /// Memory found allocated whose holder is unknown.
     pub preexisting: Option<Preexisting>,
-    /// An unbind or removal that is under way.
+    /// The ongoing unbind or removal.
     pub unbind: Option<UnbindReport>,
-    /// Tasks and drivers that may have to do with it. None of them was observed to hold anything.
+    /// Tasks and drivers that may be involved. None of them was observed to hold memory.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub candidates: Vec<Candidate>,
-    /// Why the above may not be complete or not true any more.
+    /// Reasons why the above may be incomplete or outdated.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub uncertain: Vec<Text>,
-    /// Whether an unbind would go through.
+    /// Whether an unbind would complete.
     pub can_unbind: CanUnbind,
 }
 
@@ -101,7 +102,7 @@ pub enum LifeCycle {
     Provider,
 }
 
-/// Where a range is in its life.
+/// State of a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RangeState {
@@ -111,9 +112,9 @@ pub enum RangeState {
     Killed,
     /// The last reference was dropped.
     Drained,
-    /// Its pages are gone.
+    /// Its pages are removed.
     Removed,
-    /// The whole pool is gone.
+    /// The pool is destroyed.
     Released,
 }
 
@@ -131,128 +132,129 @@ pub struct RangeReport {
     pub size: Option<u64>,
     /// BAR number.
     pub bar: Option<u16>,
-    /// Where it is in its life.
+    /// Its state.
     pub state: RangeState,
     /// Bytes allocated, by the kernel's own count.
     pub allocated: Option<u64>,
     /// When the kernel's count was read.
     pub allocated_ns: Option<u64>,
-    /// The pool hands out all that is handed out of it. False: its driver has replaced the operations of its pages, and hands them out
-    /// itself, so that `allocated` says nothing. Absent: not known.
+    /// The pool serves all allocations of the range. False: its driver has replaced the operations of its pages and
+    /// allocates them itself, so that `allocated` is meaningless. Absent: unknown.
     pub pooled: Option<bool>,
-    /// Of a range that its driver hands out itself: the kernel's count of references, those for the range itself among them while it is
-    /// live.
+    /// For a range that its driver allocates itself: the kernel's count of references, including those for the range
+    /// itself while it is live.
     pub references: Option<References>,
-    /// The kernel's count of references, against what is known.
+    /// The kernel's count of references, compared with the known ones.
     pub residual: Option<Residual>,
 }
 
 /// References to a range, by the kernel's own count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct References {
-    /// How many.
+    /// The count.
     pub count: i64,
-    /// A sum over per-CPU counters that were moving, not the kernel's own total.
+    /// A sum over per-CPU counters while they changed, not the kernel's own total.
     #[serde(default, skip_serializing_if = "is_false")]
     pub estimate: bool,
 }
 
 impl RangeReport {
-    /// Its driver hands out its pages itself.
+    /// Its driver allocates its pages itself.
     pub(crate) const fn is_bypassed(&self) -> bool {
         matches!(self.pooled, Some(false))
     }
 
-    /// There is memory to be handed out.
+    /// Memory can be allocated from it, or is.
     pub(crate) const fn is_there(&self) -> bool {
         matches!(self.state, RangeState::Live | RangeState::Killed)
     }
 }
 
-/// References that a killed range still has. Only of such a range is the count a number of users.
+/// References that a killed range still has. Only for a killed range is the count a number of users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Residual {
     /// The kernel's own count.
     pub count: u64,
-    /// Those of allocations and mapped pages that were seen being taken.
+    /// References of allocations and mapped pages that were observed.
     pub known: u64,
-    /// Those of unknown takers, at least: one per piece of memory whose taker was not seen, and those that are known but
-    /// not to which range they are.
+    /// Minimum of references with unknown holders: one per piece of memory whose holder is unknown, and those whose
+    /// range is unknown.
     pub unknown_min: u64,
-    /// The same, at most: one per page of such memory.
+    /// Maximum of references with unknown holders: one per page of such memory.
     pub unknown_max: u64,
-    /// Those that nothing explains, at least.
+    /// Minimum of unexplained references.
     pub unexplained_min: u64,
-    /// The same, at most.
+    /// Maximum of unexplained references.
     pub unexplained_max: u64,
 }
 
-/// A task. Numbers are those of the initial pid namespace.
+/// A task. Its ids are those of the initial pid namespace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct TaskLine {
-    /// Thread.
+    /// Thread id.
     pub pid: u32,
-    /// Process.
+    /// Process id.
     pub tgid: u32,
     /// Name; bytes that cannot be printed are `\xNN`.
     pub comm: Text,
 }
 
-/// Memory of one kind that one task took at one place. Who took it was observed; who uses or pins it now was not.
+/// Memory of one kind that one task allocated from one caller. Who allocated it was observed; who uses or pins it now
+/// was not.
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Holder {
-    /// What was taken.
+    /// How the memory was allocated. More values can follow.
     pub kind: HolderKind,
-    /// How many: allocations, lists, mappings.
+    /// Number of allocations, lists or mappings.
     pub count: u64,
-    /// References to the range that they are: one each, but one per page of a mapping.
+    /// Their references to the range: one each, but one per page of a mapping.
     pub references: u64,
-    /// Bytes that are not given back.
+    /// Bytes that are not freed.
     pub bytes: u64,
-    /// The task that took it.
+    /// The task that allocated the memory.
     pub allocated_by: Option<TaskLine>,
-    /// Whether that process still exists. Memory may well outlive the process that took it.
+    /// Whether that process still exists. Memory can outlive the process that allocated it.
     pub process: Liveness,
-    /// By when it had exited, where that was seen.
+    /// Latest time at which it exited, if that was observed.
     pub exited_ns: Option<u64>,
-    /// The cgroup that it was in when it took it; absent if that cgroup is gone.
+    /// The cgroup of the task at the allocation; absent if that cgroup no longer exists.
     pub cgroup: Option<Text>,
     /// The id of that cgroup.
     pub cgroup_id: Option<u64>,
-    /// The function that called for it, such as `nvme_alloc_queue+0x177 [nvme]`.
+    /// The calling function, such as `nvme_alloc_queue+0x177 [nvme]`.
     pub caller: Option<Text>,
-    /// The same as an address.
+    /// The caller's address.
     pub caller_addr: Option<Hex>,
-    /// When the oldest was taken, RFC 3339 in UTC.
+    /// When the oldest was allocated, RFC 3339 in UTC.
     pub oldest: Text,
     /// The same, `CLOCK_BOOTTIME` in nanoseconds.
     pub oldest_ns: u64,
-    /// When the newest was taken.
+    /// When the newest was allocated.
     pub newest_ns: u64,
     /// Age of the oldest.
     pub age_ns: u64,
-    /// The record of the oldest.
+    /// The record of the oldest allocation.
     pub record: RecordId,
-    /// The module of the bound driver called for it: its remove callback is expected to give it back. Absent where that
-    /// cannot be told: no name for the caller, or both built into the kernel.
+    /// The caller is in the module of the bound driver, whose remove callback is expected to free the memory. Absent
+    /// if that is unknown: the caller has no name, or both are built into the kernel.
     pub by_driver: Option<bool>,
-    /// Records were lost since: the memory is out, but it may have been given back and taken by somebody else meanwhile.
+    /// Records were lost since: the memory is outstanding, but may have been freed and allocated by another task.
     #[serde(default, skip_serializing_if = "is_false")]
     pub unsure: bool,
 }
 
-/// Memory found allocated, of which it was not seen who took it.
+/// Memory found allocated whose holder is unknown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Preexisting {
-    /// All of it.
+    /// Total.
     pub bytes: u64,
-    /// Bytes of it that can be those of mappings that were seen: where these lie is not known.
+    /// Bytes of it that may belong to observed mappings, whose place is unknown.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub mapped_max: u64,
-    /// Contiguous pieces. One may be several allocations side by side.
+    /// Contiguous pieces. One piece can be several adjacent allocations.
     pub runs: Vec<RunReport>,
-    /// Pieces that were left out here because there are too many.
+    /// Pieces that are not listed because there are too many.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub runs_omitted: u64,
 }
@@ -271,52 +273,52 @@ pub struct RunReport {
     pub size: u64,
 }
 
-/// An unbind or removal that is under way.
+/// An ongoing unbind or removal.
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UnbindReport {
-    /// A killed range still has references, or has waited for a second, or the task that unbinds has.
+    /// A killed range still has references or has waited for a second, or the unbinding task has waited for a second.
     pub blocked: bool,
-    /// When its first step was seen, RFC 3339 in UTC.
+    /// When its first step was observed, RFC 3339 in UTC.
     pub since: Option<Text>,
     /// The same, `CLOCK_BOOTTIME` in nanoseconds.
     pub since_ns: Option<u64>,
-    /// For how long the task that holds the device's lock had not been given a CPU, time in suspend not counted: it
-    /// has been waiting for that long at least.
+    /// Time for which the task that holds the device's lock has been off the CPU, without suspend: it has waited for
+    /// at least this time.
     pub waiting_ns: Option<u64>,
-    /// The step that it is in.
+    /// Its current step.
     pub step: Option<UnbindStep>,
-    /// How that is known.
+    /// How the step is known.
     pub step_from: Option<StepFrom>,
     /// The task that unbinds.
     pub task: Option<TaskLine>,
     /// Its kernel stack, innermost frame first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stack: Vec<Text>,
-    /// Why there is none.
+    /// Why there is no stack.
     pub stack_error: Option<Text>,
-    /// It began before the tracing, or records of it were lost: it is at least as old as `since`, and other steps may
-    /// have come before those seen.
+    /// It began before tracing, or records of it were lost: it is at least as old as `since`, and earlier steps may
+    /// be missing.
     #[serde(default, skip_serializing_if = "is_false")]
     pub steps_may_be_missing: bool,
-    /// The steps that were seen, in their order.
+    /// The observed steps, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<StepLine>,
 }
 
-/// How a step is known.
+/// Source of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum StepFrom {
-    /// By the task's kernel stack.
+    /// The task's kernel stack.
     Stack,
-    /// By the last event of the teardown.
+    /// The last event of the teardown.
     Events,
-    /// By what a pull read found of the ranges.
+    /// The state of the ranges in a snapshot.
     State,
 }
 
-/// A step that was seen.
+/// An observed step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StepLine {
     /// Kind of the event, such as `kill`.
@@ -329,17 +331,17 @@ pub struct StepLine {
     pub record: RecordId,
 }
 
-/// Something that may have to do with the memory of a device. It was not observed to hold any.
+/// A task or driver that may be involved with the memory of a device. It was not observed to hold any.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Candidate {
-    /// Why it is one.
+    /// Why it is a candidate.
     #[serde(flatten)]
     pub why: Why,
-    /// The same as a sentence.
+    /// The reason as a sentence.
     pub reason: Text,
 }
 
-/// Why something is a candidate.
+/// Why a task or driver is a candidate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "candidate", rename_all = "snake_case")]
 pub enum Why {
@@ -349,31 +351,31 @@ pub enum Why {
         task: TaskLine,
         /// Bytes of address space.
         bytes: u64,
-        /// Some of it is of before the device was last unbound or removed.
+        /// Some of it dates from before the last unbind or removal of the device.
         deleted: bool,
     },
-    /// A thread is in an uninterruptible wait with DMA in its kernel stack; for which device cannot be told.
+    /// A thread is in an uninterruptible wait with DMA in its kernel stack; the device is unknown.
     Waiting {
         /// The thread.
         task: TaskLine,
         /// The frame.
         frame: Text,
     },
-    /// A thread is unbinding some device; which one cannot be told.
+    /// A thread is unbinding a device; which one is unknown.
     Unbinding {
         /// The thread.
         task: TaskLine,
-        /// The step that it is in.
+        /// Its current step.
         step: UnbindStep,
     },
-    /// The bound driver, which may have taken memory itself.
+    /// The bound driver, which may have allocated memory itself.
     Driver {
         /// Its name.
         driver: Text,
     },
 }
 
-/// Whether an unbind would go through.
+/// Whether an unbind would complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Answer {
@@ -381,24 +383,24 @@ pub enum Answer {
     Yes,
     /// Too little is known.
     Unknown,
-    /// Something would block it, or blocks it already.
+    /// It would be blocked, or already is.
     No,
 }
 
-/// Whether an unbind would go through, and why.
+/// Whether an unbind would complete, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CanUnbind {
     /// The answer.
     pub answer: Answer,
     /// Why, in one sentence.
     pub reason: Text,
-    /// What it would wait for, or may.
+    /// What it would wait for, for certain or possibly.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waits_for: Vec<Text>,
 }
 
 impl Report {
-    /// The answer for all devices: that of the worst.
+    /// The answer for all devices: the worst of them.
     pub(crate) fn answer(&self) -> Answer {
         let answers = self.devices.iter().map(|device| device.can_unbind.answer);
         answers.max().unwrap_or(Answer::Yes)

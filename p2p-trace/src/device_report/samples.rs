@@ -1,4 +1,4 @@
-//! Reports for tests: a device at work, and one whose unbind is blocked.
+//! Reports for tests: a busy device, and one whose unbind is blocked.
 
 use p2p_trace_model::{
     event::names::{Bdf, RecordId},
@@ -68,7 +68,7 @@ pub(crate) fn target() -> Holder {
     }
 }
 
-/// A mapping by a process that has exited since.
+/// A mapping by a process that has since exited.
 pub(crate) fn mapping() -> Holder {
     Holder {
         kind: HolderKind::Mmap,
@@ -92,7 +92,7 @@ pub(crate) fn mapping() -> Holder {
     }
 }
 
-/// Memory from before the tracing.
+/// Memory allocated before tracing.
 pub(crate) fn preexisting() -> Preexisting {
     let run = |addr, size| RunReport { addr: Hex(addr), size };
     Preexisting {
@@ -156,7 +156,7 @@ fn range(state: RangeState, allocated: u64) -> RangeReport {
     }
 }
 
-/// At work: the driver's queues, a target's lists, and memory from before.
+/// Busy: the driver's queues, a target's lists, and memory allocated before tracing.
 pub(crate) fn busy() -> DeviceReport {
     let allocated = (128 << 10) + (12 << 10) + (132 << 10);
     DeviceReport {
@@ -176,18 +176,17 @@ pub(crate) fn busy() -> DeviceReport {
         can_unbind: CanUnbind {
             answer: Answer::No,
             reason:
-                "it would wait for 12 KiB taken by kworker/1:2H[310] at nvmet_req_alloc_sgls+0x8f [nvmet] \
+                "it would wait for 12 KiB held by kworker/1:2H[310] at nvmet_req_alloc_sgls+0x8f [nvmet] \
                      (scatter list)"
                     .into(),
             waits_for: vec![
-                "12 KiB taken by kworker/1:2H[310] at nvmet_req_alloc_sgls+0x8f [nvmet] (scatter list)"
-                    .into(),
+                "12 KiB held by kworker/1:2H[310] at nvmet_req_alloc_sgls+0x8f [nvmet] (scatter list)".into(),
             ],
         },
     }
 }
 
-/// Its unbind waits for the pages of a process that is gone.
+/// Its unbind waits for the pages of a process that has exited.
 pub(crate) fn blocked() -> DeviceReport {
     let residual = Residual {
         count: 18,
@@ -226,8 +225,8 @@ pub(crate) fn blocked() -> DeviceReport {
                     task: task("p2pdio", 731),
                     frame: "__blkdev_direct_IO_simple+0x1c2".into(),
                 },
-                reason: "p2pdio[731] waits uninterruptibly in direct I/O (__blkdev_direct_IO_simple+0x1c2), for which \
-                         device cannot be told"
+                reason: "p2pdio[731] waits uninterruptibly in direct I/O (__blkdev_direct_IO_simple+0x1c2), for an \
+                         unknown device"
                     .into(),
             },
         ],
@@ -242,7 +241,7 @@ pub(crate) fn blocked() -> DeviceReport {
     }
 }
 
-/// Both, seen by a running tracer.
+/// Both, observed by a running tracer.
 pub(crate) fn report() -> Report {
     Report {
         format: FORMAT,

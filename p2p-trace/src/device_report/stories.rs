@@ -1,4 +1,4 @@
-//! What happens to a device, record by record, and the host that it happens on.
+//! Builds sequences of records of a device, and the host that they happen on.
 
 use std::{fs, os::unix::fs::symlink, path::Path};
 
@@ -22,9 +22,9 @@ pub(super) const DEVICE: DeviceAddress = DeviceAddress::from_devfn(0, 3, 0);
 const PGMAP: u64 = 0xffff_8881_0345_6000;
 const PHYSICAL: u64 = 0xf400_0000;
 const SIZE: u64 = 64 << 20;
-/// Where the range begins in the direct map.
+/// Start of the range in the direct map.
 const BASE: u64 = 0xff11_da51_7400_0000;
-/// The `struct page` of where the range begins.
+/// The `struct page` at the start of the range.
 const PAGES: u64 = 0xffff_ea12_4000_0000 + PHYSICAL / 4096 * 64;
 
 /// Applies records to a model, one after the other.
@@ -39,7 +39,7 @@ impl Story {
         Self { model: Model::new(), writer: user::Writer::new(1), seq: 0 }
     }
 
-    /// Something happened to the device.
+    /// An event of the device.
     pub(super) fn event(&mut self, kind: Kind, time_ns: u64, task: Task, fill: impl FnOnce(&mut Record)) {
         self.seq += 1;
         let mut record = Record {
@@ -90,13 +90,13 @@ impl Story {
         });
     }
 
-    /// The driver takes its two queues.
+    /// The driver allocates its two queues.
     pub(super) fn queues(&mut self, time_ns: u64) {
         self.alloc(time_ns, WORKER, 0, 64 << 10, NVME_CODE);
         self.alloc(time_ns + MS, WORKER, 64 << 10, 64 << 10, NVME_CODE);
     }
 
-    /// And gives them back.
+    /// The driver frees them.
     pub(super) fn free_queues(&mut self, time_ns: u64) {
         for offset in [0, 64 << 10] {
             self.event(Kind::Free, time_ns, SHELL, |record| {
@@ -106,7 +106,7 @@ impl Story {
         }
     }
 
-    /// An NVMe target takes a scatter list.
+    /// An NVMe target allocates a scatter list.
     pub(super) fn list(&mut self, time_ns: u64, offset: u64) {
         self.alloc(time_ns, TARGET, offset, 4096, NVMET_CODE - 1);
         self.event(Kind::SglAlloc, time_ns + 1, TARGET, |record| {
@@ -144,7 +144,7 @@ impl Story {
         self.step_of_range(Kind::Kill, time_ns + 170 * MS);
     }
 
-    /// A pull read of a range in this state, with this many references and these runs; somebody holds the lock.
+    /// A snapshot of a range in this state, with these references and runs, while a task holds the lock.
     pub(super) fn snapshot(
         &mut self,
         time_ns: u64,
@@ -198,7 +198,7 @@ impl Story {
         self.model.apply(&Element::User(record));
     }
 
-    /// A pull read that was not answered.
+    /// A snapshot without an answer.
     pub(super) fn snapshot_in_vain(&mut self, time_ns: u64) {
         let snapshot_end =
             SnapshotEnd { device: DEVICE, from_ns: time_ns, to_ns: time_ns + MS, runs: 0, complete: false };
@@ -221,7 +221,7 @@ impl Story {
     }
 }
 
-/// The device with its driver, a reader and a shell that unbinds (see [`procfs::plant`]), and what else took memory.
+/// The device with its driver, a reader, a shell that unbinds (see [`procfs::plant`]), and other holders.
 pub(super) fn plant(folder: &Path) -> KernelRoot {
     let root = KernelRoot::at(folder);
     sysfs::plant(&root);

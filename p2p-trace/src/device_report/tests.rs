@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_report_reads_as_documented_and_survives() {
+fn report_matches_snapshot_and_round_trips() {
     let report = samples::report();
     let json = serde_json::to_string_pretty(&report).unwrap();
     assert_eq!(serde_json::from_str::<Report>(&json).unwrap(), report);
@@ -11,7 +11,7 @@ fn a_report_reads_as_documented_and_survives() {
 }
 
 #[test]
-fn the_worst_device_answers_for_all() {
+fn answer_is_that_of_the_worst_device() {
     let mut report = samples::report();
     assert_eq!(report.answer(), Answer::No);
     for device in &mut report.devices {

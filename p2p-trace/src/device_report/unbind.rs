@@ -1,4 +1,4 @@
-//! An unbind or removal that is under way: who does it, where it stands, whether it is blocked.
+//! //! An ongoing unbind or removal: its task, its step, and whether it is blocked.
 
 use p2p_trace_common::Kind;
 use p2p_trace_model::{
@@ -14,16 +14,16 @@ use super::{
     report::{StepFrom, StepLine, UnbindReport},
 };
 
-/// What takes longer than this is blocked. Without anybody in the way, a kill drains once RCU has had its grace period, tens of
-/// milliseconds later.
+/// An unbind that takes longer is blocked. A kill without outstanding references drains after a grace period of RCU,
+/// tens of milliseconds later.
 const PATIENCE_NS: u64 = 1_000_000_000;
 
-/// The unbind of a device, if one is under way.
+/// The unbind of a device, if one is ongoing.
 pub(super) fn unbind(device: &Device, facts: &Facts<'_>) -> Option<UnbindReport> {
     let teardown = device.pending_teardown();
     let lock = device.lock().filter(|lock| lock.holder.is_some());
     let holder = lock.and_then(|lock| lock.holder);
-    // The one that acts is the one that holds the lock. Several can have asked.
+    // Several tasks can request an unbind; the one that holds the lock executes it.
     let task = teardown.and_then(|teardown| teardown.task().copied()).or(holder);
     let stack = task.map(|task| stack(&task, facts));
     let by_stack = stack.as_ref().and_then(|stack| step_of(stack.as_deref().ok()?));
@@ -57,14 +57,14 @@ pub(super) fn unbind(device: &Device, facts: &Facts<'_>) -> Option<UnbindReport>
     })
 }
 
-/// The kernel stack of a task that was seen, or why there is none.
+/// The kernel stack of a task, or the reason why there is none.
 fn stack(task: &Task, facts: &Facts<'_>) -> Result<Vec<Text>, Text> {
     let tasks = &facts.host.tasks;
     if let Some(hidden) = tasks.hidden() {
         return Err(hidden.to_string().into());
     }
     if tasks.liveness(task.tgid, facts.now_ns) == Liveness::Exited {
-        return Err("the task is gone".into());
+        return Err("the task has exited".into());
     }
     let stack = tasks.stack(task.tgid, task.pid).map_err(|error| Text::from(error.to_string()))?;
     Ok(stack.iter().map(|frame| frame.to_string().into()).collect())
@@ -75,7 +75,7 @@ fn step_of(stack: &[Text]) -> Option<UnbindStep> {
     unbind_step(&frames)
 }
 
-/// What is being done after this was seen.
+/// The step that an unbind is in after this record.
 pub(crate) const fn step_after(step: &Step) -> UnbindStep {
     match step.kind {
         Kind::DriverRemove => UnbindStep::DriverRemove,
@@ -91,18 +91,18 @@ pub(crate) const fn step_after(step: &Step) -> UnbindStep {
     }
 }
 
-/// What a range that is on its way out says, whoever saw it.
+/// The step that the state of a range implies, no matter who observed it.
 fn step_of_range(range: &Range) -> Option<UnbindStep> {
     match range.stage() {
         Stage::Killed => Some(UnbindStep::WaitForDrain),
         Stage::Drained => Some(UnbindStep::RemovePages),
-        // The teardown of a range that is removed goes on with the next one, or the pool.
+        // After a range is removed, the teardown continues with the next range, or with the pool.
         Stage::Removed => Some(UnbindStep::DevresRelease),
         Stage::Live | Stage::Released => None,
     }
 }
 
-/// The range waits for a reference that does not go by itself, as far as that can be told.
+/// The range waits for a reference that is not dropped by itself, as far as is known.
 pub(crate) fn is_blocking(range: &Range, now_ns: u64) -> bool {
     let killed_ns = range.steps.killed.map(|at| at.time_ns);
     range.is_draining()

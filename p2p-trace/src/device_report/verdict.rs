@@ -1,14 +1,17 @@
-//! Whether an unbind would go through.
+//! Whether an unbind would complete.
 //!
-//! An unbind waits, for ever and holding the device's lock, until the last reference to the device's p2p memory is dropped
-//! (`memunmap_pages`). The answer is as careful as that:
+//! An unbind waits, without a limit and with the device's lock held, until the last reference to the device's p2p
+//! memory is dropped (`memunmap_pages`). The answer is conservative:
 //!
-//! - **no**: an unbind is blocked already; or memory is allocated in the kernel by somebody else than the bound driver, which
-//!   nothing but its taker gives back, and has been for longer than a request takes. The driver's own (taken from within its module) does not count: its remove callback,
-//!   which runs before the wait, is expected to free it, as nvme does with its queues.
-//! - **yes**: all that is taken is known, nothing was lost since, nothing is taken but the driver's own, and nothing hides it.
-//! - **unknown**: everything else. Without a driver, while some task unbinds some device, it may be this one. Memory whose taker was not seen may be the driver's own. A user's mapping is revoked by
-//!   the unbind and alone never blocks it, but pages of it that I/O in flight has pinned do, and pins cannot be observed.
+//! - **no**: an unbind is already blocked; or another module than the bound driver holds memory in the kernel, and
+//!   has held it for longer than a request does. Only its holder frees such memory. The driver's own memory
+//!   (allocated by a call from its module) does not count: its remove callback, which runs before the wait, is
+//!   expected to free it, as nvme does with its queues.
+//! - **yes**: all allocated memory is known, no record was lost since, only the driver itself holds memory, and
+//!   nothing hides more.
+//! - **unknown**: everything else. If no driver is bound while some task unbinds some device, it may be this device.
+//!   Memory whose holder is unknown may be the driver's own. An unbind revokes a user's mapping, so that a mapping
+//!   alone never blocks it, but pages of it that are pinned by I/O in flight do, and pins are not observed.
 
 use std::time::Duration;
 
@@ -20,42 +23,43 @@ use p2p_trace_model::{
 
 use super::report::{Answer, CanUnbind, Holder, Preexisting, RangeReport, Report, UnbindReport};
 
-/// Drivers that hand out memory without pages (Linux 6.19 and later), which is not traced; facts of the kernel's source:
-/// `drivers/vfio/pci`, `drivers/infiniband/hw/mlx5`. Where the kernel's state was read that tells, too.
+/// Drivers that provide memory without pages (Linux 6.19 and later), which is not traced. Source: `drivers/vfio/pci`,
+/// `drivers/infiniband/hw/mlx5` of the kernel. Other such drivers are detected if the kernel's state was read.
 const PAGELESS: [&str; 3] = ["vfio-pci", "nvgrace-gpu-vfio-pci", "mlx5_core"];
 
-/// Drivers of VFIO have it in their name. All of them wait in an unbind until everybody has closed the device.
+/// VFIO drivers have this in their name. They all wait in an unbind until every user has closed the device.
 const VFIO: &str = "vfio";
 
-/// What has been taken for less than this may be one request's: it is in use. What is out for longer outlives two looks.
+/// Memory that is younger may belong to a single request: it is in use. Memory that is older is still allocated in a
+/// second snapshot.
 const IN_USE_NS: u64 = 1_000_000_000;
-/// From one look to the next, where memory is in use.
+/// Time between two snapshots if memory is in use.
 pub(crate) const SECOND_LOOK: Duration = Duration::from_nanos(IN_USE_NS);
 
-/// What the answer rests on.
+/// The facts that an answer rests on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Grounds<'a> {
     /// sysfs has the device.
     pub(crate) is_present: bool,
     /// The device has p2p memory with pages.
     pub(crate) has_memory: bool,
-    /// Its driver hands out memory by other means than a pool.
+    /// Its driver provides memory without a pool.
     pub(crate) without_pool: bool,
-    /// Its driver hands out pages of some range itself.
+    /// Its driver allocates pages of some range itself.
     pub(crate) bypassed: bool,
     /// Its ranges.
     pub(crate) ranges: &'a [RangeReport],
     /// The bound driver.
     pub(crate) driver: Option<&'a str>,
-    /// Why an unbind may be under way although none is known.
+    /// Why an unbind may be ongoing although none is known.
     pub(crate) hidden: Option<&'a str>,
-    /// Memory that was seen being taken.
+    /// Memory with a known holder.
     pub(crate) holders: &'a [Holder],
-    /// Memory whose taker was not seen.
+    /// Memory whose holder is unknown.
     pub(crate) preexisting: Option<&'a Preexisting>,
-    /// An unbind that is under way.
+    /// The ongoing unbind.
     pub(crate) unbind: Option<&'a UnbindReport>,
-    /// Why all of this may not be true, or not all of it.
+    /// Reasons why these facts may be wrong or incomplete.
     pub(crate) uncertain: &'a [Text],
 }
 
@@ -80,11 +84,10 @@ pub(crate) fn can_unbind(grounds: &Grounds<'_>) -> CanUnbind {
         (Answer::Unknown, first.clone())
     } else if waits.own > 0 {
         let (own, driver) = (bytes(waits.own), grounds.driver.unwrap_or_default());
-        let reason =
-            format!("nothing is taken but {own} of {driver} itself, expected to be freed by its remove");
+        let reason = format!("only {driver} itself holds memory ({own}), expected to be freed by its remove");
         (Answer::Yes, reason)
     } else {
-        (Answer::Yes, "nothing is taken".into())
+        (Answer::Yes, "no memory is allocated".into())
     };
     CanUnbind { answer, reason: reason.into(), waits_for: waits.all() }
 }
@@ -93,12 +96,12 @@ fn under_way(unbind: &UnbindReport, grounds: &Grounds<'_>) -> CanUnbind {
     let (answer, reason) = if unbind.blocked {
         (Answer::No, "an unbind is blocked already")
     } else {
-        (Answer::Unknown, "an unbind is under way")
+        (Answer::Unknown, "an unbind is ongoing")
     };
     let step = unbind.step.map_or_else(String::new, |step| format!(": {step}"));
     let mut waits = Waits::of(grounds);
     if waits.own > 0 {
-        let text = format!("{} of the driver itself, which it has not given back so far", bytes(waits.own));
+        let text = format!("{} of the driver itself, not freed so far", bytes(waits.own));
         waits.maybe.push(text);
     }
     CanUnbind { answer, reason: format!("{reason}{step}").into(), waits_for: waits.all() }
@@ -107,14 +110,14 @@ fn under_way(unbind: &UnbindReport, grounds: &Grounds<'_>) -> CanUnbind {
 fn without_memory(grounds: &Grounds<'_>) -> CanUnbind {
     let is_pageless = |driver: &&str| grounds.without_pool || PAGELESS.contains(driver);
     let (answer, reason) = if !grounds.is_present {
-        (Answer::Unknown, "there is no such device now".to_owned())
+        (Answer::Unknown, "there is no such device".to_owned())
     } else if let Some(driver) = grounds.driver.filter(is_pageless) {
         let reason = format!(
-            "the device has no p2p memory with pages, but {driver} can hand out memory without, which is not traced"
+            "the device has no p2p memory with pages, but {driver} can provide memory without pages, which is not traced"
         );
         (Answer::Unknown, reason)
     } else if let Some(driver) = grounds.driver.filter(|driver| driver.contains(VFIO)) {
-        let reason = format!("{driver} waits until everybody has closed the device, which is not traced");
+        let reason = format!("{driver} waits until every user has closed the device, which is not traced");
         (Answer::Unknown, reason)
     } else if let Some(hidden) = grounds.hidden {
         (Answer::Unknown, hidden.to_owned())
@@ -129,37 +132,37 @@ fn without_memory(grounds: &Grounds<'_>) -> CanUnbind {
     CanUnbind { answer, reason: reason.into(), waits_for: Vec::new() }
 }
 
-/// Why nothing of what the pool counts matters: the driver hands out the pages itself.
+/// The pool's counts do not matter if the driver allocates the pages itself.
 fn bypassed(grounds: &Grounds<'_>) -> Option<String> {
     let driver = grounds.driver.unwrap_or("the driver");
     let references = grounds.ranges.iter().filter_map(|range| range.references).map(|refs| refs.count);
     let counted = references.reduce(i64::saturating_add).map_or_else(String::new, |count| {
-        format!(" (the kernel counts {count} references, those of the range itself among them)")
+        format!(" (the kernel counts {count} references, including those of the range itself)")
     });
-    let text = format!("{driver} hands out its memory itself: what of it is out is not known{counted}");
+    let text = format!("{driver} allocates its memory itself: how much is outstanding is unknown{counted}");
     grounds.bypassed.then_some(text)
 }
 
-/// Whether it does so is not known.
+/// It is unknown whether the driver allocates the pages itself.
 fn may_be_bypassed(grounds: &Grounds<'_>) -> Option<String> {
     let driver = grounds.driver.unwrap_or("the driver");
     let is_unknown = |range: &RangeReport| range.is_there() && range.pooled.is_none();
     let may_be = !grounds.bypassed && grounds.ranges.iter().any(is_unknown);
-    may_be.then(|| format!("whether {driver} hands out its memory itself, behind the pool, cannot be told"))
+    may_be.then(|| format!("it is unknown whether {driver} allocates its memory itself, bypassing the pool"))
 }
 
-/// What an unbind would wait for.
+/// The memory that an unbind would wait for.
 #[derive(Debug, Default)]
 struct Waits {
-    /// Surely.
+    /// Certain.
     sure: Vec<String>,
-    /// Perhaps.
+    /// Possible.
     maybe: Vec<String>,
-    /// On who knows what: the driver hands out the pages itself.
+    /// Unknown, because the driver allocates the pages itself.
     bypassed: Option<String>,
-    /// Why even what seems sure is not.
+    /// Reasons why even certain entries are not.
     uncertainties: Vec<String>,
-    /// Bytes of the driver itself.
+    /// Bytes of the driver's own memory.
     own: u64,
 }
 
@@ -178,7 +181,7 @@ impl Waits {
         waits.maybe.extend(may_be_bypassed(grounds));
         if let Some(preexisting) = grounds.preexisting.filter(|preexisting| preexisting.bytes > 0) {
             let text = format!(
-                "{} taken by whom was not seen: the driver's own is freed by an unbind, anybody else's blocks it",
+                "{} of unknown holders: an unbind frees the driver's own memory, and waits for any other",
                 bytes(preexisting.bytes)
             );
             waits.maybe.push(text);
@@ -192,10 +195,8 @@ impl Waits {
 
     fn holder(&mut self, holder: &Holder) {
         let (size, kind) = (bytes(holder.bytes), holder.kind.name());
-        let by = holder
-            .allocated_by
-            .as_ref()
-            .map_or_else(|| "somebody whose name was not seen".to_owned(), ToString::to_string);
+        let by =
+            holder.allocated_by.as_ref().map_or_else(|| "an unknown task".to_owned(), ToString::to_string);
         let at = holder.caller.as_ref().map_or_else(String::new, |caller| format!(" at {caller}"));
         match (holder.kind, holder.by_driver) {
             (HolderKind::Mmap, _) => self.maybe.push(format!(
@@ -203,31 +204,32 @@ impl Waits {
                  pins cannot be observed"
             )),
             _ if holder.unsure => self.maybe.push(format!(
-                "{size} taken by {by}{at} ({kind}), or by somebody else since: records were lost"
+                "{size} held by {by}{at} ({kind}), or by another task since: records were lost"
             )),
             (_, Some(true)) => self.own = self.own.saturating_add(holder.bytes),
             (_, Some(false)) if holder.is_in_use() => self.maybe.push(format!(
-                "{size} in use by {by}{at} ({kind}), none of it for longer than {}: what a request takes is given back \
-                 with its end",
+                "{size} in use by {by}{at} ({kind}), none of it for longer than {}: a request frees its memory \
+                 when it ends",
                 duration(holder.age_ns)
             )),
-            (_, Some(false)) => self.sure.push(format!("{size} taken by {by}{at} ({kind})")),
+            (_, Some(false)) => self.sure.push(format!("{size} held by {by}{at} ({kind})")),
             (_, None) => self.maybe.push(format!(
-                "{size} taken by {by}{at} ({kind}): whether it is the driver's own cannot be told"
+                "{size} held by {by}{at} ({kind}): it is unknown whether it is the driver's own"
             )),
         }
     }
 }
 
 impl Holder {
-    /// All of it was taken a short time ago: it may be given back as soon.
+    /// All of it was allocated recently, and may be freed as soon.
     const fn is_in_use(&self) -> bool {
         self.age_ns < IN_USE_NS
     }
 }
 
 impl Report {
-    /// A second look, [`SECOND_LOOK`] later, tells whether memory is held or just in use by one request after the other.
+    /// A second snapshot, [`SECOND_LOOK`] later, shows whether the memory is held, or used by one request after the
+    /// other.
     pub(crate) fn calls_for_second_look(&self) -> bool {
         let undecided = self.devices.iter().filter(|device| device.can_unbind.answer == Answer::Unknown);
         undecided.flat_map(|device| &device.holders).any(|holder| {
@@ -264,7 +266,7 @@ mod tests {
     };
 
     #[test]
-    fn what_may_have_changed_hands_is_unknown() {
+    fn unsure_holder_is_unknown() {
         for holder in [samples::queues(), samples::target()] {
             let holders = [Holder { unsure: true, ..holder }];
             let (unknown, reason) = answer(&Grounds { holders: &holders, ..NOTHING });
@@ -274,13 +276,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_or_the_drivers_own_lets_an_unbind_through() {
-        assert_eq!(answer(&NOTHING), (Answer::Yes, "nothing is taken".into()));
+    fn no_memory_or_the_drivers_own_is_yes() {
+        assert_eq!(answer(&NOTHING), (Answer::Yes, "no memory is allocated".into()));
         let holders = [samples::queues()];
         let own = Grounds { holders: &holders, ..NOTHING };
         let (yes, reason) = answer(&own);
         assert_eq!(yes, Answer::Yes);
-        assert!(reason.contains("128 KiB of nvme itself"), "{reason}");
+        assert!(reason.contains("only nvme itself holds memory (128 KiB)"), "{reason}");
         let none = Grounds { has_memory: false, ..NOTHING };
         assert_eq!(answer(&none).0, Answer::Yes);
         let absent = Grounds { is_present: false, ..none };
@@ -288,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn what_hides_memory_or_an_unbind_is_no_yes() {
+    fn hidden_memory_or_unbind_is_unknown() {
         let none = Grounds { has_memory: false, ..NOTHING };
         for driver in ["vfio-pci", "mlx5_vfio_pci"] {
             let (unknown, reason) = answer(&Grounds { driver: Some(driver), ..none });
@@ -303,14 +305,14 @@ mod tests {
             let hidden = Grounds { hidden: Some("sh[1] is unbinding a device"), has_memory, ..unbound };
             assert_eq!(answer(&hidden), (Answer::Unknown, "sh[1] is unbinding a device".into()));
         }
-        // What surely blocks it does so all the same.
+        // A certain blocker still decides.
         let holders = [samples::target()];
         let held = Grounds { hidden: Some("sh[1] is unbinding a device"), holders: &holders, ..unbound };
         assert_eq!(answer(&held).0, Answer::No);
     }
 
     #[test]
-    fn what_a_driver_hands_out_itself_is_not_known() {
+    fn bypassed_pool_is_unknown() {
         let mut range = samples::report().devices[0].ranges[0].clone();
         range.pooled = Some(false);
         range.references = Some(References { count: 16_388, estimate: true });
@@ -318,19 +320,19 @@ mod tests {
         let bypassed = Grounds { driver: Some("uvm"), bypassed: true, ranges: &ranges, ..NOTHING };
         let (unknown, reason) = answer(&bypassed);
         assert_eq!(unknown, Answer::Unknown);
-        assert!(reason.starts_with("uvm hands out") && reason.contains("16388 references"), "{reason}");
-        // Memory of somebody else blocks it all the same.
+        assert!(reason.starts_with("uvm allocates") && reason.contains("16388 references"), "{reason}");
+        // Memory of another module still blocks it.
         let holders = [samples::target()];
         assert_eq!(answer(&Grounds { holders: &holders, ..bypassed }).0, Answer::No);
-        let untold = [RangeReport { pooled: None, references: None, ..ranges[0].clone() }];
-        let (unknown, reason) = answer(&Grounds { ranges: &untold, ..NOTHING });
-        assert!(unknown == Answer::Unknown && reason.contains("cannot be told"), "{reason}");
-        let own = [RangeReport { pooled: Some(true), ..untold[0].clone() }];
+        let unknown_range = [RangeReport { pooled: None, references: None, ..ranges[0].clone() }];
+        let (unknown, reason) = answer(&Grounds { ranges: &unknown_range, ..NOTHING });
+        assert!(unknown == Answer::Unknown && reason.contains("unknown whether"), "{reason}");
+        let own = [RangeReport { pooled: Some(true), ..unknown_range[0].clone() }];
         assert_eq!(answer(&Grounds { ranges: &own, ..NOTHING }).0, Answer::Yes);
     }
 
     #[test]
-    fn what_a_request_takes_is_in_use_and_no_blocker() {
+    fn young_memory_is_in_use_and_unknown() {
         let young = Holder { age_ns: IN_USE_NS - 1, ..samples::target() };
         let (unknown, reason) = answer(&Grounds { holders: std::slice::from_ref(&young), ..NOTHING });
         assert_eq!(unknown, Answer::Unknown);
@@ -339,17 +341,17 @@ mod tests {
         assert_eq!(answer(&Grounds { holders: std::slice::from_ref(&old), ..NOTHING }).0, Answer::No);
 
         let mut report = samples::report();
-        let looks = |report: &Report| report.calls_for_second_look();
-        assert!(!looks(&report), "all of it is old");
+        let needs_second = |report: &Report| report.calls_for_second_look();
+        assert!(!needs_second(&report), "all of it is old");
         report.devices[0].holders = vec![young];
         report.devices[0].can_unbind.answer = Answer::Unknown;
-        assert!(looks(&report));
+        assert!(needs_second(&report));
         report.devices[0].can_unbind.answer = Answer::No;
-        assert!(!looks(&report), "something else blocks it");
+        assert!(!needs_second(&report), "something else blocks it");
     }
 
     #[test]
-    fn memory_of_somebody_else_in_the_kernel_blocks() {
+    fn memory_of_another_module_is_no() {
         let holders = [samples::queues(), samples::target()];
         let grounds = Grounds { holders: &holders, ..NOTHING };
         let verdict = can_unbind(&grounds);
@@ -363,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_told_is_unknown() {
+    fn missing_facts_are_unknown() {
         let unnamed = Holder { by_driver: None, ..samples::target() };
         for holder in [samples::mapping(), unnamed] {
             let grounds = Grounds { holders: &[holder], ..NOTHING };
@@ -379,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unbind_under_way_decides_by_itself() {
+    fn ongoing_unbind_decides() {
         let unbind = samples::unbind();
         let blocked = Grounds { unbind: Some(&unbind), ..NOTHING };
         let (no, reason) = answer(&blocked);

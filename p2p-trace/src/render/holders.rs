@@ -1,4 +1,4 @@
-//! The report for people, on a terminal of 80 columns or more.
+//! The text of the `holders` report, for a terminal of at least 80 columns.
 
 use std::fmt::{self, Write as _};
 
@@ -19,16 +19,16 @@ use crate::{
     },
 };
 
-/// Pieces of memory from before that are listed one by one.
+/// Maximum of listed pieces of pre-existing memory.
 const RUNS: usize = 4;
 
-/// Steps of an unbind that are named, the latest ones.
+/// Maximum of named steps of an unbind, the latest ones.
 const STEPS: usize = 12;
 
-/// Where text that does not fit a column begins.
+/// Indent of continuation lines.
 const INDENT: &str = "             ";
 
-/// The text of a report, in lines of `width` columns where words allow it.
+/// The text of a report, wrapped at `width` columns.
 pub(crate) fn text(report: &Report, width: usize, style: Style) -> String {
     let mut out = Out { text: String::new(), width: width.clamp(60, 120), style };
     // Writing to a string does not fail.
@@ -46,10 +46,10 @@ impl Out {
     fn report(&mut self, report: &Report) -> fmt::Result {
         let source = match &report.source {
             Source::Live { pid, since_ns, .. } => format!(
-                "as seen by the tracer with process id {pid} for {}",
+                "as observed by the tracer with process id {pid} for {}",
                 duration(report.time_ns.saturating_sub(*since_ns))
             ),
-            Source::OneShot => "one look: who took memory before it is not known".to_owned(),
+            Source::OneShot => "a single snapshot: the holders of earlier allocations are unknown".to_owned(),
         };
         writeln!(self.text, "{}", self.style.dim(&format!("{}  {source}", short_time(&report.time))))?;
         if report.devices.is_empty() {
@@ -61,21 +61,27 @@ impl Out {
         }
         if report.devices.iter().any(|device| !device.holders.is_empty()) {
             writeln!(self.text)?;
-            let note = "Who took memory was observed; who uses or pins it now was not.";
+            let note = "Who allocated memory was observed; who uses or pins it now was not.";
             writeln!(self.text, "{}", self.style.dim(note))?;
         }
         if !report.gaps.is_empty() {
             writeln!(self.text)?;
         }
         for gap in &report.gaps {
-            self.labelled("not seen", gap, Self::plain)?;
+            self.labelled("not read", gap, Self::plain)?;
         }
         Ok(())
     }
 
     fn device(&mut self, device: &DeviceReport, now_ns: u64) -> fmt::Result {
-        let title = self.style.strong(&device.device.0.to_string());
-        writeln!(self.text, "{title}  {}", headline(device))?;
+        let title = device.device.0.to_string();
+        let room = self.width.saturating_sub(title.len() + 2);
+        for (at, line) in wrap(&headline(device), room).iter().enumerate() {
+            match at {
+                0 => writeln!(self.text, "{}  {line}", self.style.strong(&title))?,
+                _ => writeln!(self.text, "{INDENT}{line}")?,
+            }
+        }
         for range in &device.ranges {
             self.labelled("range", &range_line(range), Self::plain)?;
             if let Some(residual) = &range.residual {
@@ -102,7 +108,7 @@ impl Out {
             Answer::No => ("no", Style::alarm),
         };
         self.labelled("can unbind", &format!("{answer}: {}", verdict.reason), paint)?;
-        // What the reason has already said is not said again.
+        // Does not repeat what the reason contains.
         for wait in verdict.waits_for.iter().filter(|wait| !verdict.reason.contains(wait.as_str())) {
             self.labelled("  for", wait, Self::plain)?;
         }
@@ -110,7 +116,7 @@ impl Out {
     }
 
     fn unbind(&mut self, unbind: &UnbindReport, now_ns: u64) -> fmt::Result {
-        let mut text = if unbind.blocked { "BLOCKED" } else { "under way" }.to_owned();
+        let mut text = if unbind.blocked { "BLOCKED" } else { "ongoing" }.to_owned();
         match (unbind.since_ns, unbind.waiting_ns) {
             (Some(since), _) => {
                 let least = if unbind.steps_may_be_missing { "at least " } else { "" };
@@ -118,10 +124,10 @@ impl Out {
             }
             (None, Some(waiting)) => write!(
                 text,
-                "; when it began was not seen, its task has been off the CPU for {}",
+                "; its beginning was not observed, its task has been off the CPU for {}",
                 duration(waiting)
             )?,
-            (None, None) => write!(text, "; when it began was not seen")?,
+            (None, None) => write!(text, "; its beginning was not observed")?,
         }
         if let Some(task) = &unbind.task {
             write!(text, ", by {task}")?;
@@ -136,7 +142,7 @@ impl Out {
             let steps = unbind.steps[first..].iter().map(|step| step.kind.as_str());
             let before = (first > 0).then(|| format!("{first} steps"));
             let steps: Vec<_> = before.as_deref().into_iter().chain(steps).collect();
-            self.labelled("  seen", &steps.join(", "), Self::plain)?;
+            self.labelled("  observed", &steps.join(", "), Self::plain)?;
         }
         for (at, frame) in unbind.stack.iter().enumerate() {
             self.labelled(if at == 0 { "  stack" } else { "" }, frame, Self::plain)?;
@@ -153,23 +159,23 @@ impl Out {
                 .allocated_by
                 .as_ref()
                 .map_or_else(|| "an unknown task".to_owned(), ToString::to_string);
-            let mut text = format!("{} by {by}, {}", bytes(holder.bytes), what(holder));
+            let mut text = format!("{} by {by}, {}", bytes(holder.bytes), pieces(holder));
             let age = duration(holder.age_ns);
             if holder.count > 1 {
-                write!(text, ", up to {age} ago")?;
+                write!(text, ", allocated up to {age} ago")?;
             } else {
-                write!(text, ", {age} ago")?;
+                write!(text, ", allocated {age} ago")?;
             }
             match holder.process {
                 Liveness::Alive => {}
-                Liveness::Exited => text.push_str(", process GONE"),
-                Liveness::Unknown => text.push_str(", whether it is alive is not known"),
+                Liveness::Exited => text.push_str(", process EXITED"),
+                Liveness::Unknown => text.push_str(", process state unknown"),
             }
-            self.labelled("taken", &text, Self::plain)?;
+            self.labelled("held", &text, Self::plain)?;
             let caller = holder.caller.clone().map(String::from);
             let own = holder.by_driver.filter(|own| *own).map(|_| "the driver's own".to_owned());
             let cgroup = holder.cgroup.as_ref().map(|cgroup| format!("cgroup {cgroup}"));
-            let unsure = "may have changed hands unseen: records were lost since";
+            let unsure = "may have been freed and allocated by another task: records were lost since";
             let unsure = holder.unsure.then(|| unsure.to_owned());
             let details: Vec<_> = [caller, own, cgroup, unsure].into_iter().flatten().collect();
             if !details.is_empty() {
@@ -181,12 +187,15 @@ impl Out {
 
     fn preexisting(&mut self, preexisting: &Preexisting) -> fmt::Result {
         let pieces = preexisting.runs.len() as u64 + preexisting.runs_omitted;
-        let text =
-            format!("{} in {}, by whom was not seen", bytes(preexisting.bytes), counted(pieces, "piece"));
-        self.labelled("taken", &text, Self::plain)?;
+        let text = format!(
+            "{} in {}, holder unknown: allocated before tracing, or while records were lost",
+            bytes(preexisting.bytes),
+            counted(pieces, "piece")
+        );
+        self.labelled("held", &text, Self::plain)?;
         if preexisting.mapped_max > 0 {
             let text =
-                format!("up to {} of it can be mappings that were seen", bytes(preexisting.mapped_max));
+                format!("up to {} of it may belong to observed mappings", bytes(preexisting.mapped_max));
             self.labelled("", &text, Style::dim)?;
         }
         let listed: Vec<_> = preexisting.runs.iter().take(RUNS).collect();
@@ -200,7 +209,7 @@ impl Out {
         Ok(())
     }
 
-    /// A label and what it stands for, in as many lines as it takes.
+    /// A label and its text, wrapped.
     fn labelled(&mut self, label: &str, text: &str, paint: Paint) -> fmt::Result {
         let room = self.width.saturating_sub(INDENT.len());
         for (at, line) in wrap(text, room).iter().enumerate() {
@@ -232,7 +241,7 @@ fn headline(device: &DeviceReport) -> String {
     if device.ranges.iter().any(RangeReport::is_bypassed) {
         parts.push(words::BYPASSED.to_owned());
     } else {
-        parts.extend(device.allocated.map(|allocated| format!("{} taken", bytes(allocated))));
+        parts.extend(device.allocated.map(|allocated| format!("{} allocated", bytes(allocated))));
     }
     let published = |published| if published { "published" } else { "not published" };
     parts.extend(device.published.map(published).map(str::to_owned));
@@ -262,7 +271,7 @@ fn range_line(range: &RangeReport) -> String {
             format!("{about}{} references", refs.count)
         }));
     } else {
-        parts.extend(range.allocated.map(|allocated| format!("{} taken", bytes(allocated))));
+        parts.extend(range.allocated.map(|allocated| format!("{} allocated", bytes(allocated))));
     }
     parts.join(", ")
 }
@@ -271,7 +280,7 @@ fn residual_line(residual: &Residual) -> String {
     let mut text = format!("{} left, {} of them known", residual.count, residual.known);
     if residual.unknown_max > 0 {
         let preexisting = span(residual.unknown_min, residual.unknown_max);
-        text = format!("{text}, {preexisting} from takers that were not seen");
+        text = format!("{text}, {preexisting} of unknown holders");
     }
     let unexplained = span(residual.unexplained_min, residual.unexplained_max);
     format!("{text}, {unexplained} unexplained")
@@ -281,7 +290,7 @@ fn span(min: u64, max: u64) -> String {
     if min == max { format!("{min}") } else { format!("{min} to {max}") }
 }
 
-fn what(holder: &Holder) -> String {
+fn pieces(holder: &Holder) -> String {
     let count = holder.count;
     match holder.kind {
         HolderKind::Allocation => counted(count, "allocation"),
@@ -293,7 +302,7 @@ fn what(holder: &Holder) -> String {
     }
 }
 
-/// `2026-11-22T18:00:05.000000000Z` without what is smaller than a second.
+/// `2026-11-22T18:00:05.000000000Z` without fractions of a second.
 fn short_time(time: &str) -> String {
     let (seconds, _) = time.split_once('.').unwrap_or((time, ""));
     format!("{}Z", seconds.trim_end_matches('Z'))
@@ -319,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn one_look_in_the_middle_of_a_hang() {
+    fn a_single_snapshot_during_a_hang() {
         let mut report = samples::report();
         report.source = Source::OneShot;
         report.devices.remove(0);
@@ -339,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn colour_adds_nothing_but_colour() {
+    fn color_changes_only_escapes() {
         let colored = text(&samples::report(), 100, Style { color: true });
         assert!(colored.contains("\x1b[1;31m"));
         let mut plain = colored;

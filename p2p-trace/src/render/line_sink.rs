@@ -1,4 +1,4 @@
-//! Where lines go. Whoever traces waits for nobody who reads them: a thread of its own writes.
+//! Sinks for lines. A separate thread writes, so that tracing does not wait for a reader.
 
 use std::{
     io::{self, Write},
@@ -11,27 +11,27 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-/// Bytes that wait for a reader, of lines that can be left out: some 300,000 events as JSON.
+/// Maximum of bytes queued before events are omitted: some 300,000 events as JSON.
 const ROOM: usize = 128 << 20;
-/// Buffers whose memory is kept for what comes next.
+/// Maximum of buffers kept for reuse.
 const SPARE: usize = 16;
 
-/// Takes lines.
+/// A sink for lines.
 pub(crate) trait LineSink {
-    /// Takes what stands in the buffer, and leaves it empty.
+    /// Consumes the contents of the buffer, and leaves it empty.
     ///
     /// # Errors
     ///
-    /// When it cannot be written, or something before it could not.
+    /// When the lines, or earlier ones, cannot be written.
     fn take(&mut self, lines: &mut Vec<u8>) -> io::Result<()>;
 
-    /// False: there is so much that waits that only what nobody can do without should follow.
+    /// False: the queue is so long that only lines that cannot be omitted should follow.
     fn has_room(&self) -> bool {
         true
     }
 }
 
-/// Whoever writes at once.
+/// Writes at once.
 impl<W: Write> LineSink for W {
     fn take(&mut self, lines: &mut Vec<u8>) -> io::Result<()> {
         let written = self.write_all(lines).and_then(|()| self.flush());
@@ -40,7 +40,7 @@ impl<W: Write> LineSink for W {
     }
 }
 
-/// A thread that writes, to whom nobody waits for.
+/// A thread that writes in the background.
 #[derive(Debug)]
 pub(crate) struct BackgroundWriter {
     lines: Option<Sender<Vec<u8>>>,
@@ -52,9 +52,9 @@ pub(crate) struct BackgroundWriter {
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// Bytes that wait.
+    /// Queued bytes.
     waiting: AtomicUsize,
-    /// What went wrong first, until somebody has been told.
+    /// The first error, until it is reported.
     error: Mutex<Option<io::Error>>,
 }
 
@@ -65,11 +65,11 @@ impl Shared {
 }
 
 impl BackgroundWriter {
-    /// Starts it; it opens what it writes to itself.
+    /// Starts the thread, which opens its output itself.
     ///
     /// # Errors
     ///
-    /// When there can be no thread.
+    /// When no thread can be started.
     pub(crate) fn start<W: Write>(open: impl FnOnce() -> W + Send + 'static) -> io::Result<Self> {
         Self::with_room(ROOM, open)
     }
@@ -102,7 +102,7 @@ impl BackgroundWriter {
     ///
     /// # Errors
     ///
-    /// When something could not be.
+    /// When some lines could not be written.
     pub(crate) fn finish(&mut self) -> io::Result<()> {
         self.lines = None;
         if let Some(thread) = self.thread.take()
@@ -123,7 +123,7 @@ impl LineSink for BackgroundWriter {
         };
         let lines = mem::replace(lines, empty);
         self.shared.waiting.fetch_add(lines.len(), Ordering::Relaxed);
-        // Whoever does not write any more has said why, or does so the next time.
+        // A thread that has ended leaves its error for the next call.
         self.lines.as_ref().map_or(Ok(()), |sender| sender.send(lines)).unwrap_or_default();
         Ok(())
     }
@@ -137,7 +137,7 @@ impl LineSink for BackgroundWriter {
 mod tests {
     use super::*;
 
-    /// Takes something each time that it is let.
+    /// Writes one buffer per permission.
     struct Slow(Receiver<()>, Sender<Vec<u8>>);
 
     impl Write for Slow {
@@ -155,39 +155,39 @@ mod tests {
     }
 
     fn slow(room: usize) -> (BackgroundWriter, Sender<()>, Receiver<Vec<u8>>) {
-        let ((let_go, let_me), (sender, written)) = (mpsc::channel(), mpsc::channel());
-        let aside = BackgroundWriter::with_room(room, move || Slow(let_me, sender)).unwrap();
-        (aside, let_go, written)
+        let ((allow, allowed), (sender, written)) = (mpsc::channel(), mpsc::channel());
+        let writer = BackgroundWriter::with_room(room, move || Slow(allowed, sender)).unwrap();
+        (writer, allow, written)
     }
 
     #[test]
-    fn nobody_waits_for_a_reader_and_there_is_room_again_when_it_has_read() {
-        let (mut aside, let_go, written) = slow(10);
+    fn take_does_not_wait_and_room_returns() {
+        let (mut writer, allow, written) = slow(10);
         for line in ["first\n", "second\n"] {
-            assert!(aside.has_room());
-            aside.take(&mut line.into()).unwrap();
+            assert!(writer.has_room());
+            writer.take(&mut line.into()).unwrap();
         }
-        assert!(!aside.has_room());
-        aside.take(&mut "needed\n".into()).unwrap();
+        assert!(!writer.has_room());
+        writer.take(&mut "needed\n".into()).unwrap();
         for expected in ["first\n", "second\n", "needed\n"] {
-            let_go.send(()).unwrap();
+            allow.send(()).unwrap();
             assert_eq!(written.recv().unwrap(), expected.as_bytes());
         }
-        while !aside.has_room() {
+        while !writer.has_room() {
             thread::yield_now();
         }
-        aside.finish().unwrap();
+        writer.finish().unwrap();
     }
 
     #[test]
-    fn a_reader_that_is_gone_is_told_with_what_comes_next() {
-        let (mut aside, let_go, _written) = slow(10);
-        drop(let_go);
-        let mut told = aside.take(&mut "first\n".into());
-        while told.is_ok() {
+    fn write_error_is_returned_by_a_later_take() {
+        let (mut writer, allow, _written) = slow(10);
+        drop(allow);
+        let mut result = writer.take(&mut "first\n".into());
+        while result.is_ok() {
             thread::yield_now();
-            told = aside.take(&mut "next\n".into());
+            result = writer.take(&mut "next\n".into());
         }
-        assert_eq!(told.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(result.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     }
 }

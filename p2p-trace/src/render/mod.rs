@@ -1,4 +1,4 @@
-//! Events for people and for scripts.
+//! Output for people and for scripts.
 
 #![forbid(unsafe_code)]
 
@@ -28,23 +28,23 @@ use p2p_trace_model::{
     units::Clock,
 };
 
-/// What an event is shown with, beside itself.
+/// The data needed to show an event, besides the event itself.
 pub(crate) struct Context<'a> {
     pub clock: Clock,
     pub symbols: &'a dyn Symbolize,
     functions: [Option<Text>; HOOKS],
-    /// Addresses that were shown without a name.
+    /// Addresses shown without a name.
     unnamed: RefCell<BTreeSet<u64>>,
 }
 
-/// Addresses without a name of which it is remembered that they were shown.
+/// Maximum of remembered addresses without a name.
 const MAX_UNNAMED: usize = 4096;
 
 /// One frame of a stack.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
     pub addr: u64,
-    /// The symbol that it lies in.
+    /// The symbol that contains the address.
     pub symbol: Option<Text>,
 }
 
@@ -56,7 +56,7 @@ impl Frame {
 }
 
 impl<'a> Context<'a> {
-    /// For events traced with `status`.
+    /// A context for events traced with `status`.
     pub(crate) fn new(clock: Clock, status: &Status, symbols: &'a dyn Symbolize) -> Self {
         let mut context =
             Self { clock, symbols, functions: [const { None }; HOOKS], unnamed: RefCell::default() };
@@ -64,14 +64,14 @@ impl<'a> Context<'a> {
         context
     }
 
-    /// Takes over a new status.
+    /// Replaces the status.
     pub(crate) fn update(&mut self, status: &Status) {
         for &hook in Hook::ALL {
             self.functions[hook as usize] = status.function(hook).map(Text::from);
         }
     }
 
-    /// The kernel function that `hook` sits on.
+    /// The kernel function that `hook` is attached to.
     pub(crate) fn function(&self, hook: Hook) -> Option<&str> {
         self.functions[hook as usize].as_deref()
     }
@@ -83,12 +83,12 @@ impl<'a> Context<'a> {
         frame
     }
 
-    /// Something was shown without a name.
+    /// Some address was shown without a name.
     pub(crate) fn lacks_names(&self) -> bool {
         !self.unnamed.borrow().is_empty()
     }
 
-    /// What has a name now of what was shown without one.
+    /// Returns the names that are now known of addresses shown without one.
     pub(crate) fn found_names(&self) -> Vec<Frame> {
         let known = self.symbols.names();
         let mut found = Vec::new();
@@ -102,17 +102,18 @@ impl<'a> Context<'a> {
         found
     }
 
-    /// The caller of a function, with its name; `None` where a kretprobe had already put its trampoline in the caller's
-    /// place when the address was read (seen on 5.10).
+    /// The caller of a function, with its name; `None` if a kretprobe had already replaced the caller's address by
+    /// its trampoline when the address was read (observed on 5.10).
     pub(crate) fn caller(&self, addr: u64) -> Option<Frame> {
         let frame = self.frame(addr);
         let hidden = frame.symbol.as_deref().is_some_and(is_return_trampoline);
         (!hidden).then_some(frame)
     }
 
-    /// The stack of an event with names, without the frames of the tracing itself at its top. It begins with the function that the hook is
-    /// on or, where that is not in it, with the caller. By the names of the others alone it could not be told: they can come later, and what
-    /// the kernel generates can come to lie where a module was, whose names it then has.
+    /// The stack of an event with names, without the tracer's own frames at the top. It begins with the function of
+    /// the hook or, if that is not part of the stack, with the caller. The names of the other frames are not
+    /// sufficient: they can become known later, and generated code can be placed where a module was, and then has the
+    /// module's names.
     pub(crate) fn stack(&self, event: &Event) -> Vec<Frame> {
         let function = self.function(event.hook);
         let is_traced = |frame: &Frame| {
@@ -126,17 +127,18 @@ impl<'a> Context<'a> {
         })
     }
 
-    /// A stack with names, without the frames of the tracing itself at its top, as far as they can be told.
+    /// A stack with names, without the tracer's own frames at the top, as far as they are recognized.
     pub(crate) fn frames(&self, stack: &[u64]) -> Vec<Frame> {
         self.shown(without_tracing(self.named(stack)))
     }
 
-    /// Looks each name up once: another thread adds names all the time, and what is cut off must depend on the names that are shown.
+    /// Looks up each name once: another thread adds names all the time, and the frames must be cut by the names that
+    /// are shown.
     fn named(&self, stack: &[u64]) -> Vec<Frame> {
         stack.iter().map(|&addr| Frame::of(addr, self.symbols)).collect()
     }
 
-    /// Remembers which of the frames lack a name.
+    /// Remembers the frames without a name.
     fn shown(&self, frames: Vec<Frame>) -> Vec<Frame> {
         for frame in &frames {
             self.remember_unnamed(frame);
@@ -152,7 +154,7 @@ impl<'a> Context<'a> {
     }
 }
 
-/// A stack from its first frame on that is known not to be the tracing's own.
+/// A stack from its first frame on that is known not to be the tracer's own.
 fn without_tracing(mut frames: Vec<Frame>) -> Vec<Frame> {
     let is_traced = |frame: &Frame| frame.symbol.as_deref().is_some_and(|name| !is_tracing(name));
     match frames.iter().position(is_traced) {

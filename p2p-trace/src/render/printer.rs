@@ -1,4 +1,4 @@
-//! Everything that goes to stdout.
+//! Output to stdout.
 
 use std::{io, time::Duration};
 
@@ -20,7 +20,7 @@ use crate::render::{
     text,
 };
 
-/// How it is written.
+/// Output format.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Format {
     /// Lines for people.
@@ -35,21 +35,21 @@ pub(crate) struct Printer<'a> {
     context: Context<'a>,
     envelope: EnvelopeBytes,
     only_findings: bool,
-    /// The highest number of a finding that was shown: they are new in the order of their numbers.
+    /// The highest number of a shown finding: new findings have increasing numbers.
     shown: u32,
     /// Time of the latest element.
     latest_ns: u64,
     out: &'a mut dyn LineSink,
-    /// Lines that were not handed out yet.
+    /// Lines that are not yet passed to the sink.
     lines: Vec<u8>,
-    /// Events that were left out since the last that was shown, with the times of the first and the last.
+    /// Events omitted since the last shown one, with the times of the first and the last.
     unshown: Option<Unshown>,
     frequent: Frequent,
-    /// Of the names when those that were missing were last looked for.
+    /// Generation of the names at the last lookup of missing ones.
     generation: u64,
 }
 
-/// Events that are not shown.
+/// Omitted events.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unshown {
     pub(crate) events: u64,
@@ -57,13 +57,13 @@ pub(crate) struct Unshown {
     pub(crate) to_ns: u64,
 }
 
-/// Bytes that are written at once, where there are so many.
+/// Lines are passed to the sink at this size.
 const BUFFER: usize = 1 << 16;
-/// How long names may take that are still missing when everything else is over.
+/// Timeout for missing names at the end.
 const SETTLE: Duration = Duration::from_secs(2);
 
 impl<'a> Printer<'a> {
-    /// With `only_findings` it leaves out events, but not losses: they bear on what the findings are worth.
+    /// With `only_findings` it omits events, but not losses, because findings depend on them.
     pub(crate) fn new(
         format: Format,
         context: Context<'a>,
@@ -107,7 +107,7 @@ impl<'a> Printer<'a> {
         }
     }
 
-    /// A status that has changed. In text the single changes are shown where they happen.
+    /// A changed status. Text shows individual changes in place.
     pub(crate) fn changed(&mut self, status: &Status, time_ns: u64) -> io::Result<()> {
         self.context.update(status);
         match self.format {
@@ -121,7 +121,7 @@ impl<'a> Printer<'a> {
         self.latest_ns = self.latest_ns.max(time_of(element));
         match (self.format, element) {
             (_, Element::Event(_) | Element::User(_)) if self.only_findings => Ok(()),
-            // Read every second while a teardown is pending: nothing that happened.
+            // Read every second while a teardown is pending; not an event by itself.
             (Format::Text(_), Element::Event(event))
                 if matches!(event.kind, Kind::RangeState | Kind::DeviceState) =>
             {
@@ -166,7 +166,7 @@ impl<'a> Printer<'a> {
         }
     }
 
-    /// What can be left out where whoever reads is too slow.
+    /// An event can be omitted if the reader is too slow.
     fn event(&mut self, event: &Event) -> io::Result<()> {
         if !self.out.has_room() {
             let unshown = self.unshown.get_or_insert(Unshown {
@@ -178,7 +178,7 @@ impl<'a> Printer<'a> {
             unshown.to_ns = event.time_ns;
             return Ok(());
         }
-        self.tell_unshown()?;
+        self.write_unshown()?;
         match self.format {
             Format::Text(options) => self.text(&text::event(event, &self.context, options)),
             Format::Json if self.frequent.write(&mut self.lines, event, &self.context, &self.envelope)? => {
@@ -189,24 +189,24 @@ impl<'a> Printer<'a> {
         }
     }
 
-    /// Findings that are new or have changed by `told_ns`, `CLOCK_BOOTTIME`. They do not wait for what comes behind them.
-    pub(crate) fn findings(&mut self, findings: &[Finding], told_ns: u64) -> io::Result<()> {
+    /// Findings that are new or have changed by `reported_ns`, `CLOCK_BOOTTIME`. They are passed to the sink at once.
+    pub(crate) fn findings(&mut self, findings: &[Finding], reported_ns: u64) -> io::Result<()> {
         for finding in findings {
-            // One that is withdrawn before it was shown is shown as that only.
+            // A finding that is withdrawn before it was shown is only shown as withdrawn.
             let is_new = finding.number > self.shown && finding.withdrawn.is_none();
             self.shown = self.shown.max(finding.number);
             match self.format {
                 Format::Text(options) => {
                     let show = if is_new { text::finding } else { text::changed };
-                    self.text(&show(finding, told_ns, &self.context, options))?;
+                    self.text(&show(finding, reported_ns, &self.context, options))?;
                 }
                 Format::Json => {
-                    let line = self.timed(FindingLine::new(finding, &self.context), told_ns);
+                    let line = self.timed(FindingLine::new(finding, &self.context), reported_ns);
                     self.line(&Line::Finding(Box::new(line)))?;
                 }
             }
         }
-        if findings.is_empty() { Ok(()) } else { self.hand_out() }
+        if findings.is_empty() { Ok(()) } else { self.pass_on() }
     }
 
     /// The results of the rules for a run that ended at `ended_ns`.
@@ -231,23 +231,23 @@ impl<'a> Printer<'a> {
         }
     }
 
-    /// Writes what has been kept back, with names that were missing.
+    /// Writes buffered lines, and names that were missing.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
-        self.tell_names()?;
-        self.hand_out()
+        self.write_names()?;
+        self.pass_on()
     }
 
-    /// Nothing follows that could be left out, or that has no name yet.
+    /// After this, no event can be omitted and no name be missing.
     pub(crate) fn settle(&mut self) -> io::Result<()> {
         if self.context.lacks_names() {
             self.context.symbols.settle(SETTLE);
-            self.tell_names()?;
+            self.write_names()?;
         }
-        self.tell_unshown()
+        self.write_unshown()
     }
 
-    /// Names of addresses that stood in lines before without one.
-    fn tell_names(&mut self) -> io::Result<()> {
+    /// Names of addresses that earlier lines show without one.
+    fn write_names(&mut self) -> io::Result<()> {
         let generation = self.context.symbols.generation();
         if generation == self.generation {
             return Ok(());
@@ -264,7 +264,7 @@ impl<'a> Printer<'a> {
         }
     }
 
-    fn tell_unshown(&mut self) -> io::Result<()> {
+    fn write_unshown(&mut self) -> io::Result<()> {
         let Some(unshown) = self.unshown.take() else { return Ok(()) };
         match self.format {
             Format::Text(options) => self.text(&text::unshown(&unshown, &self.context.clock, options.style)),
@@ -288,10 +288,10 @@ impl<'a> Printer<'a> {
     }
 
     fn limit(&mut self) -> io::Result<()> {
-        if self.lines.len() < BUFFER { Ok(()) } else { self.hand_out() }
+        if self.lines.len() < BUFFER { Ok(()) } else { self.pass_on() }
     }
 
-    fn hand_out(&mut self) -> io::Result<()> {
+    fn pass_on(&mut self) -> io::Result<()> {
         if self.lines.is_empty() { Ok(()) } else { self.out.take(&mut self.lines) }
     }
 }
@@ -316,16 +316,16 @@ mod tests {
         testing::status::{CLOCK, status},
     };
 
-    /// Takes lines, and has room or not.
+    /// A sink that has room or not.
     #[derive(Default)]
     struct Pipe {
-        allocated: String,
+        text: String,
         is_full: bool,
     }
 
     impl LineSink for Pipe {
         fn take(&mut self, lines: &mut Vec<u8>) -> io::Result<()> {
-            self.allocated.push_str(std::str::from_utf8(lines).unwrap());
+            self.text.push_str(std::str::from_utf8(lines).unwrap());
             lines.clear();
             Ok(())
         }
@@ -346,7 +346,7 @@ mod tests {
         print(&mut printer);
         printer.flush().unwrap();
         drop(printer);
-        std::mem::take(&mut pipe.allocated)
+        std::mem::take(&mut pipe.text)
     }
 
     fn allocated() -> Event {
@@ -357,12 +357,12 @@ mod tests {
     const TEXT: Format = Format::Text(text::Options { style: text::Style { color: false }, stacks: false });
 
     #[test]
-    fn a_name_that_was_missing_follows_once() {
+    fn missing_name_follows_once() {
         for format in [TEXT, Format::Json] {
             let names = Names::default();
             let event = Element::Event(Box::new(allocated()));
             let mut pipe = Pipe::default();
-            let said = printed(format, &names, &mut pipe, |printer| {
+            let output = printed(format, &names, &mut pipe, |printer| {
                 printer.element(&event).unwrap();
                 printer.flush().unwrap();
                 names.learn(0xffff_ffff_c000_0010, "new+0x10 [b]".into());
@@ -370,29 +370,29 @@ mod tests {
                 printer.flush().unwrap();
                 printer.element(&event).unwrap();
             });
-            let lines: Vec<_> = said.lines().collect();
-            assert_eq!(lines.len(), 3, "{said}");
-            assert!(!lines[0].contains("new+0x10"), "{said}");
-            assert!(lines[1].contains("ffffffffc0000010") && lines[1].contains("new+0x10 [b]"), "{said}");
-            assert!(lines[2].contains("new+0x10 [b]"), "{said}");
+            let lines: Vec<_> = output.lines().collect();
+            assert_eq!(lines.len(), 3, "{output}");
+            assert!(!lines[0].contains("new+0x10"), "{output}");
+            assert!(lines[1].contains("ffffffffc0000010") && lines[1].contains("new+0x10 [b]"), "{output}");
+            assert!(lines[2].contains("new+0x10 [b]"), "{output}");
         }
     }
 
     #[test]
-    fn events_are_omitted_where_there_is_no_room_and_findings_are_not() {
+    fn full_sink_omits_events_but_not_findings() {
         for format in [TEXT, Format::Json] {
             let event = Element::Event(Box::new(allocated()));
             let mut pipe = Pipe { is_full: true, ..Pipe::default() };
-            let said = printed(format, &Names::default(), &mut pipe, |printer| {
+            let output = printed(format, &Names::default(), &mut pipe, |printer| {
                 printer.element(&event).unwrap();
                 printer.element(&event).unwrap();
                 printer.findings(&[samples::late_use()], 5).unwrap();
                 printer.settle().unwrap();
             });
-            let lines: Vec<_> = said.lines().collect();
-            assert!(lines[0].contains("use-after-removal"), "{said}");
+            let lines: Vec<_> = output.lines().collect();
+            assert!(lines[0].contains("use-after-removal"), "{output}");
             let last = lines.last().unwrap();
-            assert!(last.contains('2') && last.to_lowercase().contains("unshown"), "{said}");
+            assert!(last.contains('2') && last.to_lowercase().contains("unshown"), "{output}");
         }
     }
 }

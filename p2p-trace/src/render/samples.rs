@@ -1,4 +1,4 @@
-//! Findings and verdicts for tests of what is shown.
+//! Findings and verdicts for tests of the output.
 
 use p2p_trace_model::{
     event::{DeviceAddress, Id, Range, Task},
@@ -7,14 +7,14 @@ use p2p_trace_model::{
     state::HolderKind,
 };
 
-/// The device of all of them.
+/// Their device.
 pub(crate) const DEVICE: DeviceAddress = DeviceAddress::from_devfn(0, 3, 0);
 
 const fn id(seq: u64) -> Id {
     Id { run: 0x0123_4567_89ab_cdef, cpu: 1, seq }
 }
 
-/// `p2pdio`, with a name that must not reach a terminal as it is.
+/// `p2pdio`, with a name that must be escaped on a terminal.
 const TASK: Task = Task { pid: 612, tgid: 611, comm: *b"p2pdio\x1b[2J\0\0\0\0\0\0" };
 
 fn holder(kind: HolderKind, task: Option<Task>, caller: Option<u64>) -> Holder {
@@ -34,7 +34,7 @@ fn holder(kind: HolderKind, task: Option<Task>, caller: Option<u64>) -> Holder {
     }
 }
 
-/// A drain that goes on, and waits for three takers of which one is gone and one is not known.
+/// An ongoing drain that waits for three holders, one of which has exited and one of which is unknown.
 pub(crate) fn stall() -> Finding {
     let many = Holder {
         references: 16,
@@ -52,7 +52,7 @@ pub(crate) fn stall() -> Finding {
         end_ns: None,
         occurrences: 1,
         message: "range 0xf8000000-0xfbffffff (64 MiB) of 0000:03:00.0 has not drained for 5.0 s".to_owned(),
-        advice: "look at what took the memory",
+        advice: "look at the holders of the memory",
         evidence: vec![id(5), id(7)],
         holders: vec![
             holder(HolderKind::Allocation, Some(TASK), Some(0x220)),
@@ -65,12 +65,12 @@ pub(crate) fn stall() -> Finding {
     }
 }
 
-/// That stall after its end.
+/// The same stall after its end.
 pub(crate) fn ended_stall() -> Finding {
     Finding { end_ns: Some(12_345_678_900), ..stall() }
 }
 
-/// A use of removed memory, which nobody held any more, and of which neither range nor stack is known.
+/// A use of removed memory without a holder, whose range and stack are unknown.
 pub(crate) fn late_use() -> Finding {
     Finding {
         number: 2,
@@ -88,7 +88,7 @@ pub(crate) fn late_use() -> Finding {
     }
 }
 
-/// One of each answer and more, for a device.
+/// Verdicts with each answer for one device.
 pub(crate) fn verdicts() -> Vec<Verdict> {
     let verdict = |rule, answer, reasons: &[&str], findings| Verdict {
         rule,
@@ -114,7 +114,7 @@ pub(crate) fn verdicts() -> Vec<Verdict> {
         verdict(
             RuleId::MapImbalance,
             Answer::NotChecked,
-            &["this kernel lacks the function of hook unmap_sg"],
+            &["this kernel does not have the function of the hook unmap_sg"],
             0,
         ),
     ]

@@ -1,4 +1,4 @@
-//! What several views say in the same words.
+//! Phrases common to several views.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ impl fmt::Display for Frame {
     }
 }
 
-/// In place of what a pool counts that a driver has bypassed: nothing is known of what is out.
+/// Replaces the pool's counts if a driver bypasses the pool, because its outstanding memory is unknown.
 pub(crate) const BYPASSED: &str = "allocated by the driver itself";
 
 /// `3 references`.
@@ -25,7 +25,7 @@ pub(crate) fn counted(count: u64, noun: &str) -> String {
     format!("{count} {noun}{plural}")
 }
 
-/// `18 MiB: 2 of 8 MiB for what is frequent, 2 of 1 MiB for teardowns`.
+/// `18 MiB: 2 of 8 MiB for frequent events, 2 of 1 MiB for teardowns`.
 pub(crate) fn rings(sizes: &RingSizes, cpus: u32) -> String {
     let RingSizes { hot, rare, count } = *sizes;
     let [hot, rare] = [hot, rare].map(bytes);
@@ -34,10 +34,10 @@ pub(crate) fn rings(sizes: &RingSizes, cpus: u32) -> String {
     }
     let total = bytes(sizes.total());
     let shared = if count < cpus { format!(", shared by {cpus} CPUs") } else { String::new() };
-    format!("{total}: {count} of {hot} for what is frequent, {count} of {rare} for teardowns{shared}")
+    format!("{total}: {count} of {hot} for frequent events, {count} of {rare} for teardowns{shared}")
 }
 
-/// Physical addresses, or what else names a range.
+/// The physical addresses of a range, or its pgmap.
 pub(crate) fn range(id: RangeId, physical: Option<Range>) -> String {
     physical.map_or_else(
         || format!("pgmap {:#x}", id.pgmap),
@@ -45,7 +45,8 @@ pub(crate) fn range(id: RangeId, physical: Option<Range>) -> String {
     )
 }
 
-/// What a hook counted, in one line: hits, delivered, lost. Runs that the kernel skipped were no hits, and are lost as well.
+/// The counts of a hook in one line: hits, delivered, lost. Runs that the kernel skipped are not hits, and count as
+/// lost.
 pub(crate) fn account(name: &str, [hits, delivered, lost]: [u64; 3], skipped: Option<u64>) -> String {
     let skipped = skipped.unwrap_or_default();
     let all = lost.saturating_add(skipped);

@@ -48,7 +48,11 @@ pub(super) fn kernel_messages(lab: &mut Lab, method: Method) -> Result<Verdict> 
         serde_json::from_str(&report.join("\n")).context("the report does not match its schema")?;
     let side = report.kernel_side.context("the report has no messages of the kernel side")?;
     ensure!(side.error.is_none(), "the doctor could not read the messages: {:?}", side.error);
-    ensure!(side.said.iter().any(|message| message.text == END_OF_POOL), "the doctor read {:?}", side.said);
+    ensure!(
+        side.messages.iter().any(|message| message.text == END_OF_POOL),
+        "the doctor read {:?}",
+        side.messages
+    );
     let text = lab.guest.check("p2p-trace doctor -vv")?.join("\n");
     ensure!(text.contains(END_OF_POOL), "the doctor's text lacks the message: {text}");
     lab.unload_module()?;

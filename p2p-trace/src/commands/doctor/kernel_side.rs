@@ -11,7 +11,7 @@ use p2p_trace_probe::transport::{Request, Session};
 
 use crate::{
     cli::DoctorArgs,
-    render::doctor::{KernelSideReport, StatementReport},
+    render::doctor::{KernelSideReport, MessageReport},
     run::{open, stop::Stop},
 };
 
@@ -69,9 +69,9 @@ fn report(level: Level, mut diagnostics: Vec<Diagnostic>) -> KernelSideReport {
     diagnostics.truncate(MAX_SHOWN);
     KernelSideReport {
         level,
-        said: diagnostics
+        messages: diagnostics
             .into_iter()
-            .map(|Diagnostic { level, text, .. }| StatementReport { level, text })
+            .map(|Diagnostic { level, text, .. }| MessageReport { level, text })
             .collect(),
         omitted: omitted as u64,
         error: None,
@@ -144,6 +144,6 @@ mod tests {
     #[test]
     fn the_number_of_statements_is_limited() {
         let shown = report(Level::Trace, vec![statement("free"); MAX_SHOWN + 3]);
-        assert_eq!((shown.said.len(), shown.omitted), (MAX_SHOWN, 3));
+        assert_eq!((shown.messages.len(), shown.omitted), (MAX_SHOWN, 3));
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use p2p_trace_probe::testing::{btf::Builder, sysfs::plant};
 
 use super::*;
-use crate::render::doctor::{KernelSideReport, Method, StatementReport};
+use crate::render::doctor::{KernelSideReport, MessageReport, Method};
 
 /// The relevant lines of a guest kernel's configuration.
 const CONFIG: &str = include_str!("../../../../crates/probe/tests/fixtures/config-6.12.txt");
@@ -146,16 +146,16 @@ fn statements_of_the_kernel_side_are_shown_and_made_safe() {
         let section = text.split("\nKernel side ").nth(1).unwrap();
         section.split("\n\n").next().unwrap().to_owned()
     };
-    let said = StatementReport { level: Level::Warn, text: "kill: \x1b[2J".into() };
+    let said = MessageReport { level: Level::Warn, text: "kill: \x1b[2J".into() };
     report.kernel_side =
-        Some(KernelSideReport { level: Level::Debug, said: vec![said], omitted: 3, error: None });
+        Some(KernelSideReport { level: Level::Debug, messages: vec![said], omitted: 3, error: None });
     assert_eq!(
         section(&report),
-        "(attached for a moment, told at the level debug)\n  warn   kill: \\x1b[2J\n  and 3 more statements"
+        "(attached for a moment, at level debug)\n  warn   kill: \\x1b[2J\n  and 3 more messages"
     );
-    let silent = KernelSideReport { level: Level::Trace, said: vec![], omitted: 0, error: None };
+    let silent = KernelSideReport { level: Level::Trace, messages: vec![], omitted: 0, error: None };
     report.kernel_side = Some(silent.clone());
-    assert!(section(&report).ends_with("no read failed, and nothing was left out"));
+    assert!(section(&report).ends_with("no read failed, and nothing was omitted"));
     report.kernel_side = Some(KernelSideReport { error: Some("cannot attach".into()), ..silent });
     assert!(section(&report).ends_with("trace)\n  cannot attach"));
 }

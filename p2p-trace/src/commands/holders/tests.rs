@@ -69,7 +69,7 @@ fn the_exit_code_is_the_answer_only_with_can_unbind() {
 fn a_verdict_is_one_line_per_device() {
     let plan = plan(Format::Verdict { style: PLAIN }, true);
     insta::assert_snapshot!(shown(&plan, vec![samples::report()]).0, @"
-    0000:03:00.0 no: it would wait for 12 KiB taken by kworker/1:2H[310] at nvmet_req_alloc_sgls+0x8f [nvmet] (scatter list)
+    0000:03:00.0 no: it would wait for 12 KiB held by kworker/1:2H[310] at nvmet_req_alloc_sgls+0x8f [nvmet] (scatter list)
     0000:04:00.0 no: an unbind is blocked already: waiting for the last reference to a range (memunmap_pages)
     ");
     let mut none = samples::report();

@@ -1,4 +1,4 @@
-//! What the rules came to for a dump, as text and as JSON.
+//! The results of the rules for a dump, as text and as JSON.
 
 mod report;
 mod text;
@@ -12,7 +12,7 @@ pub(crate) use text::text;
 use super::Context;
 use crate::run::evaluate::Outcome;
 
-/// What the events of a dump are shown with.
+/// The context for the events of a dump.
 pub(crate) fn context<'a>(outcome: &Outcome, names: &'a Names) -> Context<'a> {
     Context::new(outcome.header.clock, &outcome.header.status, names)
 }

@@ -1,4 +1,4 @@
-//! What a dump came to, as JSON.
+//! The result of a check as JSON.
 
 use anyhow::Result;
 use p2p_trace_dump::End;
@@ -25,15 +25,15 @@ const FORMAT: u32 = 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DumpEnding {
-    /// With the run.
+    /// With the end of the run.
     Complete,
-    /// The run goes on in a file that was not given.
+    /// The run continues in a file that was not given.
     Continues,
-    /// The end is missing: whoever recorded it was killed, or the file was cut.
+    /// Before the end of the run: the recorder was killed, or the file was truncated.
     CutOff,
 }
 
-/// What the rules came to for the dump of one run.
+/// The results of the rules for the dump of one run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(title = "p2p-trace check --json")]
 pub struct CheckReport {
@@ -45,22 +45,22 @@ pub struct CheckReport {
     pub run: String,
     /// Boot id of the kernel.
     pub boot_id: Text,
-    /// The host, where the dump names it.
+    /// The host, if the dump names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<Text>,
     /// Release of the kernel.
     pub kernel: Text,
     /// Version of p2p-trace that recorded it.
     pub version: Text,
-    /// When the run began, RFC 3339 in UTC.
+    /// Start of the run, RFC 3339 in UTC.
     pub start: String,
     /// The same, `CLOCK_BOOTTIME` in nanoseconds.
     pub start_ns: u64,
-    /// How long it lasted, or to the last record.
+    /// Duration of the run, or up to the last record.
     pub duration_ns: u64,
     /// How the dump ends.
     pub ending: DumpEnding,
-    /// The answer for the run as a whole, which the exit code tells.
+    /// The answer for the complete run, which determines the exit code.
     #[serde(with = "names::answer")]
     #[schemars(with = "AnswerName")]
     pub verdict: Answer,
@@ -68,19 +68,19 @@ pub struct CheckReport {
     pub events: u64,
     /// Records lost.
     pub lost: u64,
-    /// What of the dump cannot be read, in sentences.
+    /// Parts of the dump that cannot be read, in sentences.
     pub damage: Vec<String>,
-    /// What was given more than once and counts once, in sentences.
+    /// Parts that were given more than once and count once, in sentences.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repeats: Vec<String>,
     /// Findings, oldest first.
     pub findings: Vec<FindingLine>,
-    /// Findings that turned out to be none, for a reason that came to light later.
+    /// Withdrawn findings: a later fact refuted them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub withdrawn: Vec<FindingLine>,
-    /// Findings beyond those that are kept, which are only counted.
+    /// Findings beyond the limit, which are only counted.
     pub findings_omitted: u64,
-    /// What each rule came to for each device.
+    /// The result of each rule for each device.
     pub verdicts: Vec<VerdictLine>,
 }
 

@@ -1,4 +1,4 @@
-//! What a dump came to, for people.
+//! The result of a check as text.
 
 use std::fmt::{self, Write as _};
 
@@ -41,8 +41,8 @@ fn write(text: &mut String, outcome: &Outcome, context: &Context<'_>, style: Sty
     )?;
     let end = match outcome.end {
         End::Complete(_) => None,
-        End::Continues => Some("the run goes on in a file that was not given"),
-        End::CutOff => Some("it breaks off before the end of the run"),
+        End::Continues => Some("the run continues in a file that was not given"),
+        End::CutOff => Some("the end of the run is missing"),
     };
     for damage in outcome.damage.iter().map(String::as_str).chain(end) {
         writeln!(text, "  {}", style.warning(damage))?;
@@ -52,8 +52,8 @@ fn write(text: &mut String, outcome: &Outcome, context: &Context<'_>, style: Sty
     }
     let options = text::Options { style, stacks: false };
     for finding in &outcome.findings {
-        let told_ns = finding.end_ns.unwrap_or(closing.ended_ns);
-        text.push_str(&text::finding(finding, told_ns, context, options));
+        let reported_ns = finding.end_ns.unwrap_or(closing.ended_ns);
+        text.push_str(&text::finding(finding, reported_ns, context, options));
     }
     for finding in &outcome.withdrawn {
         text.push_str(&text::changed(finding, closing.ended_ns, context, options));

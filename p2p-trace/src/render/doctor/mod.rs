@@ -4,7 +4,7 @@ mod report;
 mod text;
 
 pub use report::{
-    CapabilityReport, ConfigReport, DoctorReport, HookReport, KernelReport, KernelSideReport, Method,
-    OptionReport, ProgramReport, RightsReport, StatementReport, SymbolsReport, TypesReport, Verdict,
+    CapabilityReport, ConfigReport, DoctorReport, HookReport, KernelReport, KernelSideReport, MessageReport,
+    Method, OptionReport, ProgramReport, RightsReport, SymbolsReport, TypesReport, Verdict,
     VerificationReport,
 };

@@ -1,4 +1,4 @@
-//! What the doctor found, as data: the JSON output, and the source of the text.
+//! The doctor's result as data: the JSON output, and the source of the text.
 
 use std::path::PathBuf;
 
@@ -36,68 +36,68 @@ pub struct DoctorReport {
     pub kernel: KernelReport,
     /// What this process may do.
     pub rights: RightsReport,
-    /// Devices that offer peer-to-peer memory now.
+    /// Devices that offer p2p memory now.
     pub devices: Vec<P2pDevice>,
     /// The hooks, and how each would be attached.
     pub hooks: Vec<HookReport>,
     /// How exactly losses can be counted.
     pub loss_accounting: LossAccounting,
-    /// The rings that tracing would take by default; absent where the possible CPUs are not known.
+    /// The rings that tracing would allocate by default; absent if the possible CPUs are unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rings: Option<RingSizes>,
-    /// What the verifier makes of the kernel side here; only with `--verbose`.
+    /// The verifier's results for the kernel side; only with `--verbose`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verification: Option<VerificationReport>,
-    /// What the kernel side says of itself; only with `--verbose` twice.
+    /// Diagnostics of the kernel side; only with `--verbose` twice.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kernel_side: Option<KernelSideReport>,
 }
 
-/// What the kernel side says of itself, attached for a moment: what it could not read, what was in use, what it left out.
+/// Diagnostics of the kernel side, attached for a moment: failed reads, entries in use, omissions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KernelSideReport {
-    /// How much of it was asked for.
+    /// The requested level.
     pub level: Level,
-    /// What was said, in its order.
-    pub said: Vec<StatementReport>,
-    /// So much more was said.
+    /// The messages, in order.
+    pub messages: Vec<MessageReport>,
+    /// Number of further messages.
     pub omitted: u64,
     /// Why it could not be attached or listened to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Text>,
 }
 
-/// A statement of the kernel side.
+/// A message of the kernel side.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct StatementReport {
-    /// How much it matters.
+pub struct MessageReport {
+    /// Its importance.
     pub level: Level,
-    /// In words.
+    /// The text.
     pub text: Text,
 }
 
-/// What the running kernel's verifier makes of the programs that tracing would load. They are loaded to find out, and
-/// attached to nothing.
+/// The results of the running kernel's verifier for the programs that tracing would load. They are loaded for this
+/// check, and attached to nothing.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VerificationReport {
     /// Possible CPUs that they are loaded for.
     pub cpus: Option<u32>,
-    /// Instructions that the verifier followed in all of them; absent where the kernel does not say.
+    /// Instructions that the verifier followed in all of them; absent if the kernel does not report it.
     pub instructions: Option<u64>,
-    /// The programs that it accepted.
+    /// The accepted programs.
     pub programs: Vec<ProgramReport>,
     /// Why hooks cannot be attached, or why nothing could be loaded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<Text>,
 }
 
-/// A program that the verifier accepted.
+/// An accepted program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProgramReport {
     /// Its name.
     pub program: Text,
-    /// Instructions that the verifier followed; absent where the kernel does not say.
+    /// Instructions that the verifier followed; absent if the kernel does not report it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instructions: Option<u32>,
 }
@@ -107,11 +107,11 @@ pub struct ProgramReport {
 pub struct Verdict {
     /// Whether anything can be traced.
     pub can_trace: bool,
-    /// The exit code: 0, or 69 for the kernel, 77 for rights and lockdown, 3 if it cannot be told.
+    /// The exit code: 0, or 69 for the kernel, 77 for rights and lockdown, 3 if the cause is unclear.
     pub exit_code: u8,
     /// The verdict in one line.
     pub summary: Text,
-    /// What stands in the way, entirely or in part.
+    /// Obstacles, complete or partial.
     pub problems: Vec<Problem>,
 }
 
@@ -125,7 +125,7 @@ pub struct KernelReport {
     pub possible_cpus: Option<u32>,
     /// Its lockdown level.
     pub lockdown: Lockdown,
-    /// Whether its functions can be live-patched beside fentry.
+    /// Whether its functions can be live-patched while fentry is attached.
     pub live_patches: Patching,
     /// Its types.
     pub btf: TypesReport,
@@ -139,11 +139,11 @@ pub struct KernelReport {
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TypesReport {
-    /// The file they were looked for in.
+    /// The file that was read.
     pub path: PathBuf,
-    /// How many there are.
+    /// Number of types.
     pub types: Option<u32>,
-    /// Why they are not known.
+    /// Why they are unknown.
     pub error: Option<Text>,
 }
 
@@ -174,9 +174,9 @@ pub struct ConfigReport {
 pub struct OptionReport {
     /// Its name.
     pub name: Text,
-    /// How it is set.
+    /// Its setting.
     pub setting: Setting,
-    /// What it is needed for.
+    /// The purpose that it is needed for.
     pub purpose: String,
 }
 
@@ -211,9 +211,9 @@ pub struct CapabilityReport {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Method {
-    /// fentry or fexit.
+    /// By fentry or fexit.
     Fentry,
-    /// kprobe or kretprobe.
+    /// By kprobe or kretprobe.
     Kprobe,
     /// Not at all.
     None,
@@ -225,23 +225,23 @@ pub enum Method {
 pub struct HookReport {
     /// The hook.
     pub hook: String,
-    /// Whether the mission needs it.
+    /// Whether tracing requires it.
     pub required: bool,
     /// The kernel function it would be attached to.
     pub symbol: Option<Text>,
-    /// How.
+    /// The method.
     pub method: Method,
-    /// Why not at all, or why not better.
+    /// Why there is no method, or no better one.
     pub reason: Option<Text>,
-    /// What is lost without it.
+    /// The effect of its absence.
     pub lost_without: String,
 }
 
 impl DoctorReport {
-    /// Judges the facts and the hooks.
+    /// Evaluates the facts and the hooks.
     pub(crate) fn new(kernel: &Kernel, hooks: Vec<HookReport>) -> (Self, Exit) {
         let mut traceability = kernel.traceability();
-        // Where nothing can be traced, a list of what in particular cannot would bury the reason.
+        // If nothing can be traced, a list of missing hooks would hide the reason.
         if traceability.is_possible()
             && let Some(first) = hooks.first()
             && hooks.iter().all(|hook| hook.method == Method::None)
@@ -273,7 +273,7 @@ fn rings(kernel: &Kernel) -> Option<RingSizes> {
     Some(RingPlan::new(kernel.possible_cpus?, kernel.loss_accounting().exact, None).sizes())
 }
 
-/// The problem that a required hook which cannot be attached is.
+/// The problem of a required hook that cannot be attached.
 fn missing_hook(hook: &HookReport) -> Option<Problem> {
     (hook.required && hook.method == Method::None).then(|| {
         let reason = hook.reason.as_deref().unwrap_or("no such function");

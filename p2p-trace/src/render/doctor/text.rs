@@ -13,7 +13,7 @@ use p2p_trace_model::{accounting::RingSizes, text::Text};
 use crate::render::words::rings;
 
 use super::report::{
-    DoctorReport, HookReport, KernelReport, KernelSideReport, Method, RightsReport, StatementReport, Verdict,
+    DoctorReport, HookReport, KernelReport, KernelSideReport, MessageReport, Method, RightsReport, Verdict,
     VerificationReport,
 };
 
@@ -134,7 +134,7 @@ fn write_rings(f: &mut Formatter<'_>, sizes: Option<&RingSizes>, cpus: Option<u3
     write!(f, "\nMemory while tracing\n  rings     ")?;
     match (sizes, cpus) {
         (Some(sizes), Some(cpus)) => writeln!(f, "{}", rings(sizes, cpus)),
-        _ => writeln!(f, "the possible CPUs are not known, without which nothing is traced"),
+        _ => writeln!(f, "the possible CPUs are unknown, so that tracing is not possible"),
     }
 }
 
@@ -219,18 +219,18 @@ fn write_verification(f: &mut Formatter<'_>, verification: &VerificationReport) 
 }
 
 fn write_kernel_side(f: &mut Formatter<'_>, kernel_side: &KernelSideReport) -> fmt::Result {
-    let KernelSideReport { level, said, omitted, error } = kernel_side;
-    writeln!(f, "\nKernel side (attached for a moment, told at the level {})", level.name())?;
-    for StatementReport { level, text } in said {
+    let KernelSideReport { level, messages, omitted, error } = kernel_side;
+    writeln!(f, "\nKernel side (attached for a moment, at level {})", level.name())?;
+    for MessageReport { level, text } in messages {
         writeln!(f, "  {:<5}  {}", level.name(), text)?;
     }
     if *omitted > 0 {
-        writeln!(f, "  and {omitted} more statements")?;
+        writeln!(f, "  and {omitted} more messages")?;
     }
     match error {
         Some(error) => writeln!(f, "  {error}"),
-        None if said.is_empty() => {
-            writeln!(f, "  it has nothing to say: no read failed, and nothing was left out")
+        None if messages.is_empty() => {
+            writeln!(f, "  no messages: no read failed, and nothing was omitted")
         }
         None => Ok(()),
     }
@@ -239,7 +239,7 @@ fn write_kernel_side(f: &mut Formatter<'_>, kernel_side: &KernelSideReport) -> f
 impl Display for Verdict {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f)?;
-        // The one that decides is in the summary.
+        // The summary has the deciding one.
         let others = self.problems.iter().filter(|problem| !self.summary.ends_with(&problem.to_string()));
         for problem in others {
             let mark = if problem.blocking { "problem" } else { "limit" };

@@ -20,7 +20,7 @@ use crate::render::{Context, Frame};
 pub struct FrameLine {
     /// Return address.
     pub addr: Hex,
-    /// The function that it lies in, with offset and module.
+    /// The function that contains it, with offset and module.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub symbol: Option<Text>,
 }
@@ -31,7 +31,7 @@ impl From<Frame> for FrameLine {
     }
 }
 
-/// One of the bits of a range's state.
+/// A state bit of a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum StateName {
@@ -39,7 +39,7 @@ pub enum StateName {
     Atomic,
     /// The reference was killed.
     Dead,
-    /// The reference was given up: the range is being removed or is gone.
+    /// The reference was exited: the range is being removed, or is gone.
     Exited,
     /// The pool still has the memory, but the range's `dev_pagemap` was freed.
     Freed,
@@ -57,18 +57,18 @@ impl StateName {
     }
 }
 
-/// One event. Fields that were not observed are absent; addresses are hexadecimal strings, `range_end`
-/// is inclusive, sizes are bytes. What a field means for each kind stands in `docs/events.md`.
+/// One event. Fields that were not observed are absent; addresses are hexadecimal strings, `range_end` is inclusive,
+/// sizes are bytes. `docs/events.md` gives the meaning of each field for each kind.
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EventLine {
-    /// Names the record.
+    /// Id of the record.
     pub id: RecordId,
     /// What happened.
     #[serde(with = "names::kind")]
     #[schemars(with = "String")]
     pub kind: Kind,
-    /// Where it was seen.
+    /// Hook that observed it.
     #[serde(with = "names::hook")]
     #[schemars(with = "String")]
     pub hook: Hook,
@@ -81,13 +81,13 @@ pub struct EventLine {
     /// The hook is attached only while a teardown is pending.
     #[serde(default, skip_serializing_if = "is_false")]
     pub armed: bool,
-    /// When, RFC 3339 in UTC.
+    /// Time, RFC 3339 in UTC.
     pub time: String,
-    /// When, `CLOCK_BOOTTIME` in nanoseconds.
+    /// Time, `CLOCK_BOOTTIME` in nanoseconds.
     pub time_ns: u64,
-    /// CPU that wrote it; 4294967295: written by user space for what was left at the end.
+    /// CPU that wrote it; 4294967295: written by user space at the end of the run.
     pub cpu: u32,
-    /// Sequence number in the run and CPU.
+    /// Sequence number within the run and CPU.
     pub seq: u64,
     /// Thread id in the initial pid namespace.
     pub pid: Option<u32>,
@@ -96,10 +96,10 @@ pub struct EventLine {
     /// Name of the thread; bytes that cannot be printed as `\\xNN`, a backslash as `\\\\`.
     pub comm: Option<String>,
     /// Cgroup id of the task.
-    pub cgroup: Option<u64>,
+    pub cgroup_id: Option<u64>,
     /// The device that provides the memory.
     pub device: Option<Bdf>,
-    /// Address of the `struct dev_pagemap`: names the range while it lives.
+    /// Address of the `struct dev_pagemap`, which identifies the range while it exists.
     pub pgmap: Option<Hex>,
     /// BAR number.
     pub bar: Option<u16>,
@@ -111,19 +111,20 @@ pub struct EventLine {
     pub range_start: Option<Hex>,
     /// Last physical address of the range.
     pub range_end: Option<Hex>,
-    /// Bytes asked for, given back or mapped.
+    /// Bytes requested, freed or mapped.
     pub size: Option<u64>,
-    /// What the function returned.
+    /// Return value of the function.
     pub ret: Option<i32>,
-    /// The function gave nothing back.
+    /// The function returned no memory.
     #[serde(default, skip_serializing_if = "is_false")]
     pub failed: bool,
     /// References to the range.
     pub refs: Option<i64>,
-    /// `refs` is a sum over counters that were moving, or what was left of one that was given up.
+    /// `refs` is a sum over counters while they changed, or the remainder of an exited reference.
     #[serde(default, skip_serializing_if = "is_false")]
     pub refs_estimate: bool,
-    /// The low half of the address of the range's `struct percpu_ref`: ranges that share one have the same (kind `kill`).
+    /// Low half of the address of the range's `struct percpu_ref`; ranges that share a reference have the same value
+    /// (kind `kill`).
     pub reference: Option<Hex>,
     /// Bytes that the pool counts as allocated.
     pub allocated: Option<u64>,
@@ -143,22 +144,22 @@ pub struct EventLine {
     pub phys: Option<Hex>,
     /// The device that maps the memory.
     pub client: Option<Bdf>,
-    /// What was found of the range: `atomic`, `dead`, `exited`, `freed`.
+    /// State of the range: `atomic`, `dead`, `exited`, `freed`.
     pub state: Option<Vec<StateName>>,
-    /// Which chunk of the pool a pull read found the range to be, the newest first.
+    /// Index of the range's chunk in the pool as a snapshot found it, the newest first.
     pub chunk: Option<u8>,
-    /// The pool hands out all that is handed out of the range; false: its driver has replaced the pages' operations and hands them out
-    /// itself (kinds `range_state` and `kill`, and what opens a teardown).
+    /// The pool serves all allocations of the range; false: its driver has replaced the pages' operations and
+    /// allocates them itself (kinds `range_state` and `kill`, and those that open a teardown).
     pub pooled: Option<bool>,
     /// How long the task that holds the device's lock has been off the CPU, without suspend.
     pub waiting_ns: Option<u64>,
     /// The memory is published (kind `device_state`).
     pub published: Option<bool>,
-    /// Memory of the device is out (kinds that open a teardown).
+    /// Memory of the device is outstanding (kinds that open a teardown).
     pub memory_outstanding: Option<bool>,
-    /// The range is among those that the armed hooks compare with (kind `remove`).
+    /// The armed hooks compare with this range (kind `remove`).
     pub watched: Option<bool>,
-    /// A pull read reached the end of every chunk (kind `snapshot_end`).
+    /// A snapshot reached the end of every chunk (kind `snapshot_end`).
     pub complete: Option<bool>,
     /// Time of the first of a burst.
     pub first_ns: Option<u64>,
@@ -166,7 +167,7 @@ pub struct EventLine {
     pub last_ns: Option<u64>,
     /// CPU on which the burst was counted.
     pub burst_cpu: Option<u16>,
-    /// Where the function returns to.
+    /// Return address of the function.
     pub caller: Option<FrameLine>,
     /// For a stack whose record was lost: sequence number of that record.
     pub parent: Option<u64>,
@@ -192,7 +193,7 @@ impl EventLine {
             pid: event.task.map(|task| task.pid),
             tgid: event.task.map(|task| task.tgid),
             comm: event.task.map(|task| task.name()),
-            cgroup: event.cgroup,
+            cgroup_id: event.cgroup,
             device: event.device.map(Bdf),
             pgmap: event.pgmap.map(Hex),
             bar: event.bar,

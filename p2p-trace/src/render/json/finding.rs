@@ -29,52 +29,52 @@ pub struct FindingLine {
     #[serde(with = "names::rule")]
     #[schemars(with = "String")]
     pub rule: RuleId,
-    /// `violated`, also of one that has ended; `inconclusive` of one that is withdrawn.
+    /// `violated`, even after it has ended; `inconclusive` if it is withdrawn.
     #[serde(with = "names::answer")]
     #[schemars(with = "AnswerName")]
     pub verdict: Answer,
-    /// How grave it is.
+    /// Its severity.
     #[serde(with = "names::severity")]
     #[schemars(with = "SeverityName")]
     pub severity: Severity,
     /// The device that provides the memory.
     pub device: Bdf,
-    /// Address of the `struct dev_pagemap` of the range that is concerned.
+    /// Address of the `struct dev_pagemap` of the affected range.
     pub pgmap: Option<Hex>,
     /// First physical address of that range.
     pub range_start: Option<Hex>,
     /// Last physical address of that range.
     pub range_end: Option<Hex>,
-    /// When it began, RFC 3339 in UTC.
+    /// Start of the violation, RFC 3339 in UTC.
     pub start: String,
     /// The same, `CLOCK_BOOTTIME` in nanoseconds.
     pub start_ns: u64,
-    /// When it ended, or happened last, RFC 3339 in UTC; absent: it goes on.
+    /// End or last occurrence, RFC 3339 in UTC; absent while it is ongoing.
     pub end: Option<String>,
     /// The same, `CLOCK_BOOTTIME` in nanoseconds.
     pub end_ns: Option<u64>,
-    /// Where it is in its life.
+    /// Its state.
     pub state: FindingState,
-    /// How often it happened.
+    /// Number of occurrences.
     pub occurrences: u64,
     /// What happened, in a sentence.
     pub message: String,
     /// What to do next.
     pub advice: String,
-    /// Why it is withdrawn: what came to light later explains what was seen.
+    /// Why it is withdrawn: the later fact that explains the observation.
     pub withdrawn: Option<String>,
-    /// The records that show it, in order.
+    /// The records that prove it, in order.
     pub evidence: Vec<RecordId>,
-    /// Who took what was out, the largest first. Who used it is another question.
+    /// Holders of outstanding memory, the largest first. Who used the memory is not observed.
     pub holders: Vec<HolderLine>,
-    /// Groups of references beyond those.
+    /// Holders that are not listed.
     pub holders_omitted: u64,
-    /// Kernel stack of the task that did it, or that waits; innermost first.
+    /// Kernel stack of the task that caused it, or that waits; innermost first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stack: Vec<FrameLine>,
 }
 
-/// Where a finding is in its life.
+/// State of a finding. More values can follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum FindingState {
@@ -101,33 +101,33 @@ impl FindingState {
     }
 }
 
-/// Memory that one task took in one way at one place, and that was out.
+/// Outstanding memory of one kind that one task allocated from one caller.
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HolderLine {
-    /// How the memory was allocated.
+    /// How the memory was allocated. More values can follow.
     pub kind: HolderKind,
-    /// Thread that took it, in the initial pid namespace.
+    /// Thread that allocated it, in the initial pid namespace.
     pub pid: Option<u32>,
     /// Its process, in the initial pid namespace.
     pub tgid: Option<u32>,
     /// Name of the thread; bytes that cannot be printed as `\\xNN`, a backslash as `\\\\`.
     pub comm: Option<String>,
     /// Id of its cgroup.
-    pub cgroup: Option<u64>,
-    /// The function that took it, with offset and module.
+    pub cgroup_id: Option<u64>,
+    /// The calling function, with offset and module.
     pub caller: Option<Text>,
-    /// The same as an address.
+    /// The caller's address.
     pub caller_addr: Option<Hex>,
-    /// How many references to the range these are.
+    /// Number of references to the range.
     pub references: u64,
     /// Bytes.
     pub bytes: u64,
-    /// When the oldest was taken, `CLOCK_BOOTTIME` in nanoseconds.
+    /// When the oldest was allocated, `CLOCK_BOOTTIME` in nanoseconds.
     pub since_ns: u64,
-    /// False once its process was found gone; true: it was not found so. Absent where the task is not known.
+    /// False if the process is known to have exited; true if not. Absent if the task is unknown.
     pub alive: Option<bool>,
-    /// The record of the oldest.
+    /// The record of the oldest allocation.
     pub record: RecordId,
 }
 
@@ -163,7 +163,7 @@ impl FindingLine {
 }
 
 impl HolderLine {
-    /// The line for a group of references.
+    /// The line for a holder.
     pub(crate) fn new(holder: &Holder, context: &Context<'_>) -> Self {
         let caller = holder.caller.and_then(|addr| context.caller(addr));
         Self {
@@ -171,7 +171,7 @@ impl HolderLine {
             pid: holder.task.map(|task| task.pid),
             tgid: holder.task.map(|task| task.tgid),
             comm: holder.task.map(|task| task.name()),
-            cgroup: holder.cgroup,
+            cgroup_id: holder.cgroup,
             caller_addr: caller.as_ref().map(|frame| Hex(frame.addr)),
             caller: caller.and_then(|frame| frame.symbol),
             references: holder.references,

@@ -1,5 +1,5 @@
-//! The lines of events that are frequent, written without an [`EventLine`](super::EventLine) for each: the same bytes, for a
-//! third of the work. Whatever a frequent event does not have is left to the other way.
+//! The lines of frequent events, written without an [`EventLine`](super::EventLine) for each: the same bytes at a
+//! third of the cost. Events with any field that frequent ones lack use the general path.
 
 use std::{
     collections::HashMap,
@@ -11,23 +11,23 @@ use p2p_trace_model::event::{DeviceAddress, Event};
 use super::{envelope::EnvelopeBytes, event::FrameLine};
 use crate::render::Context;
 
-/// Callers that are remembered as they are written.
+/// Maximum of cached callers.
 const MAX_CALLERS: usize = 1024;
 
-/// What was written once and comes again.
+/// Cached fragments of lines.
 #[derive(Debug, Default)]
 pub(crate) struct Frequent {
-    /// The time to the second, as it was last written.
+    /// The last second, formatted.
     second: Option<(i64, String)>,
-    /// Callers as they are written, empty where they are not, with the generation of the names.
+    /// Callers as fragments, empty if omitted, and the generation of the names that they use.
     callers: HashMap<u64, String>,
     generation: u64,
-    /// The name of the last task that was written, as it came and as text.
+    /// The last task's name, raw and as a JSON string.
     comm: Option<([u8; 16], String)>,
 }
 
 impl Frequent {
-    /// Appends the line of an event; false: it is none of those, and nothing was written.
+    /// Appends the line of an event. False: the event is not frequent, and nothing was written.
     pub(crate) fn write(
         &mut self,
         out: &mut Vec<u8>,
@@ -79,7 +79,7 @@ impl Frequent {
                 out.extend_from_slice(name.as_bytes());
             }
         }
-        numbered(out, ",\"cgroup\":", event.cgroup);
+        numbered(out, ",\"cgroup_id\":", event.cgroup);
         device(out, ",\"device\":", event.device)?;
         hex(out, ",\"pgmap\":", event.pgmap);
         numbered(out, ",\"bar\":", event.bar);
@@ -103,12 +103,12 @@ impl Frequent {
         Ok(())
     }
 
-    /// The date is worked out once in a second.
+    /// Formats the date once per second.
     fn time(&mut self, out: &mut Vec<u8>, time_ns: u64, context: &Context<'_>) {
         let (second, ns) = context.clock.second_of(time_ns);
         if self.second.as_ref().is_none_or(|(before, _)| *before != second) {
             let mut time = context.clock.rfc3339(time_ns);
-            // The point and what is behind it.
+            // The fraction.
             time.truncate(time.rfind('.').unwrap_or(time.len()));
             self.second = Some((second, time));
         }
@@ -117,14 +117,14 @@ impl Frequent {
             out.extend_from_slice(time.as_bytes());
         }
         out.push(b'.');
-        // The leading digit goes, the zeros behind it stay.
+        // Drops the leading digit and keeps the zeros after it.
         let digits = out.len();
         number(out, 1_000_000_000 + ns);
         out.remove(digits);
         out.extend_from_slice(b"Z\"");
     }
 
-    /// What has no name yet is looked up each time.
+    /// A caller without a name is looked up each time.
     fn caller(&mut self, out: &mut Vec<u8>, caller: Option<u64>, context: &Context<'_>) -> io::Result<()> {
         let Some(addr) = caller else { return Ok(()) };
         let generation = context.symbols.generation();
@@ -150,7 +150,7 @@ impl Frequent {
     }
 }
 
-/// It has no field but those that are written here.
+/// The event has only fields that this module writes.
 const fn is_frequent(event: &Event) -> bool {
     let Event {
         armed,
@@ -192,7 +192,7 @@ fn numbered(out: &mut Vec<u8>, name: &str, value: Option<impl itoa::Integer>) {
     }
 }
 
-/// A name of ours, or of a function: it is written as it is where nothing in it has to be escaped.
+/// A name of the tracer, or of a function, copied as it is if no character needs an escape.
 fn text(out: &mut Vec<u8>, name: &str, value: &str) -> io::Result<()> {
     out.extend_from_slice(name.as_bytes());
     if value.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {

@@ -42,7 +42,7 @@ pub(crate) const FORMAT: u32 = 1;
 pub enum Line {
     /// What is traced and how: the first line, and again whenever it changes.
     Status(Box<StatusLine>),
-    /// Something happened.
+    /// An event.
     Event(Box<EventLine>),
     /// Records were lost. Its time is the end of the span in which they were written.
     Lost(Timed<LostLine>),
@@ -136,34 +136,35 @@ impl From<&Device> for DeviceLine {
     }
 }
 
-/// Records that are missing: written and never delivered, or never written.
+/// Missing records: written and never delivered, or never written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LostLine {
-    /// CPU that wrote them; absent where it is not known, as of those that were skipped.
+    /// CPU that wrote them; absent if unknown, as for skipped ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<u32>,
     /// `hot`, or `rare`.
     #[serde(with = "names::ring")]
     #[schemars(with = "String")]
     pub ring: Ring,
-    /// How many.
+    /// Number of records.
     pub count: u64,
-    /// Sequence number of the first; those between are two apart. Skipped ones have none, whatever stands here.
+    /// Sequence number of the first; consecutive records are two apart. Meaningless for skipped ones, which have no
+    /// numbers.
     pub first_seq: u64,
     /// Sequence number of the last.
     pub last_seq: u64,
-    /// None of them was begun before this time, RFC 3339 in UTC.
+    /// Start of the span in which they were written, RFC 3339 in UTC.
     pub from: String,
     /// The same, `CLOCK_BOOTTIME` in nanoseconds.
     pub from_ns: u64,
-    /// All of them were begun by this time.
+    /// End of that span.
     pub to_ns: u64,
     /// `overwritten`, `abandoned`, `corrupt`, `skipped` (the kernel did not run the program), `unrecorded` (the disk was
     /// too slow), `damaged` (in the dump) or `absent` (from the memory dump).
     #[serde(with = "names::reason")]
     #[schemars(with = "String")]
     pub reason: Reason,
-    /// The hook whose runs were skipped; absent for other reasons, and where it is not told.
+    /// Hook whose runs were skipped; absent for other reasons, or if unknown.
     #[serde(default, with = "names::some_hook", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub hook: Option<Hook>,
@@ -188,7 +189,7 @@ impl LostLine {
     }
 }
 
-/// Names of addresses that stood in lines before without one.
+/// Names of addresses that earlier lines show without one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NamesLine {
     /// Each address once, with its name.
@@ -204,18 +205,18 @@ impl From<Vec<Frame>> for NamesLine {
 /// Events that are not in this output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UnshownLine {
-    /// How many.
+    /// Number of events.
     pub events: u64,
-    /// When the first of them happened, RFC 3339 in UTC.
+    /// Time of the first of them, RFC 3339 in UTC.
     pub from: String,
     /// The same, `CLOCK_BOOTTIME` in nanoseconds.
     pub from_ns: u64,
-    /// The same of the last of them.
+    /// Time of the last of them.
     pub to_ns: u64,
 }
 
 impl UnshownLine {
-    /// The line for what was left out.
+    /// The line for omitted events.
     pub(crate) fn new(unshown: &Unshown, clock: &Clock) -> Timed<Self> {
         let Unshown { events, from_ns, to_ns } = *unshown;
         Timed::new(Self { events, from: clock.rfc3339(from_ns), from_ns, to_ns }, to_ns, clock)

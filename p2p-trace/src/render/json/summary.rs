@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with_macros::skip_serializing_none;
 
-/// One hook at the end, in units of what it counts: pages for page frees, else events.
+/// One hook at the end, in its own unit: pages for page frees, otherwise events.
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HookLine {
@@ -24,45 +24,45 @@ pub struct HookLine {
     #[serde(default, with = "names::method", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<names::MethodName>")]
     pub method: Option<Method>,
-    /// Counted by the kernel side.
+    /// Hits counted by the kernel side.
     pub hits: u64,
-    /// Arrived.
+    /// Hits delivered.
     pub delivered: u64,
-    /// Counted, and did not arrive.
+    /// Hits counted and not delivered.
     pub lost: u64,
-    /// Runs that the kernel skipped and that can have cost a record; absent where it does not say.
+    /// Runs that the kernel skipped and that may have cost a record; absent if the kernel does not count them.
     pub missed: Option<u64>,
 }
 
-/// The whole run.
+/// The complete run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SummaryLine {
     /// Events delivered.
     pub events: u64,
-    /// Records lost: the sum of all losses that were told.
+    /// Records lost: the sum of all reported losses.
     pub lost: u64,
-    /// Of these, never written: the kernel skipped the program that would have.
+    /// Lost records that were never written, because the kernel skipped the program.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub skipped: u64,
     /// From the first status to the detach.
     pub duration_ns: u64,
     /// The quality of loss accounting.
     pub accounting: Accounting,
-    /// Where the kernel's counters and the rings' positions contradict each other; empty: they agree.
+    /// Contradictions between the kernel's counters and the rings' positions; empty: they agree.
     pub contradictions: Vec<String>,
-    /// Calls whose arguments found no room: their exits tell less, or nothing.
+    /// Calls whose arguments could not be stored: their exits have fewer fields, or are missing.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub notes_full: u64,
-    /// Exits whose entry was not seen: calls that were under way at the attach, or found no room.
+    /// Exits without an observed entry: calls in progress at the attach, or calls that could not be stored.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub notes_missing: u64,
-    /// Bursts of page frees that were written later than what they precede.
+    /// Bursts of page frees that were written after a record that they precede.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub bursts_late: u64,
-    /// Findings beyond those that are kept, which are only counted.
+    /// Findings beyond the limit, which are only counted.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub findings_omitted: u64,
-    /// Per hook that was asked for and writes records.
+    /// Every requested hook that writes records.
     pub hooks: Vec<HookLine>,
 }
 

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::*;
 use crate::render::{Context, samples as found};
 
-/// Where a kretprobe lets a function return to.
+/// Return address that a kretprobe leaves.
 const TRAMPOLINE: u64 = 0x260;
 
 /// Names every address, so that stacks and callers can be seen.
@@ -101,7 +101,7 @@ fn lines() -> Vec<Line> {
 }
 
 #[test]
-fn every_line_leads_back_to_what_it_says() {
+fn lines_round_trip() {
     for line in lines() {
         let text = serde_json::to_string(&line).unwrap();
         assert!(!text.contains('\n') && !text.contains('\u{1b}'), "{text}");
@@ -110,7 +110,7 @@ fn every_line_leads_back_to_what_it_says() {
 }
 
 #[test]
-fn every_printed_line_names_its_run() {
+fn printed_lines_contain_the_envelope() {
     for line in lines() {
         let text = printed(&line);
         assert!(text.starts_with("{\"type\":\""), "{text}");
@@ -128,7 +128,7 @@ fn every_printed_line_names_its_run() {
 }
 
 #[test]
-fn a_loss_on_an_unknown_cpu_has_none() {
+fn loss_on_unknown_cpu_has_no_cpu() {
     let line = |loss| serde_json::to_value(LostLine::new(&loss, &samples::CLOCK)).unwrap();
     assert_eq!(line(samples::LOSS)["cpu"], 1);
     assert_eq!(line(Loss::skipped(Ring::Rare, 1, 5, 6)).get("cpu"), None);
@@ -153,7 +153,7 @@ fn allocations_and_frees_are_frequent() {
 }
 
 #[test]
-fn what_was_not_observed_is_absent() {
+fn unobserved_fields_are_absent() {
     let bare = Record { valid: valid::ADDR, ..full(Kind::Alloc, Hook::Free) };
     let mut line = event_line(&bare, &NoSymbols);
     if let Line::Event(event) = &mut line {
@@ -177,7 +177,7 @@ fn a_finding_reads_as_documented() {
 }
 
 #[test]
-fn what_is_not_known_of_a_finding_is_absent() {
+fn unknown_fields_of_a_finding_are_absent() {
     let bare = Finding { stack: Vec::new(), ..found::late_use() };
     let value = serde_json::to_value(finding_line(&bare)).unwrap();
     for field in ["pgmap", "range_start", "range_end", "stack"] {
@@ -193,7 +193,7 @@ fn what_is_not_known_of_a_finding_is_absent() {
 }
 
 #[test]
-fn the_answers_are_single_words() {
+fn answers_are_single_words() {
     let verdicts = found::verdicts();
     let lines = verdicts.iter().map(|verdict| Line::Verdict(timed(verdict.into())));
     let answers: Vec<_> = lines.map(|line| serde_json::to_value(line).unwrap()["verdict"].clone()).collect();
@@ -201,7 +201,8 @@ fn the_answers_are_single_words() {
     assert_eq!(answers[0], "holds");
 }
 
-/// As much of a validator as the schema needs: every field is known, has its type, and none is missing.
+/// A validator for the parts of JSON Schema that the schema uses: every field is known, has its type, and none is
+/// missing.
 fn validate(value: &Value, schema: &Value, root: &Value) -> Result<(), String> {
     if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
         let target = root.pointer(reference.trim_start_matches('#')).ok_or("a dangling reference")?;
@@ -257,14 +258,14 @@ fn validate(value: &Value, schema: &Value, root: &Value) -> Result<(), String> {
     };
     fields.iter().try_for_each(|(name, value)| match properties.get(name) {
         Some(schema) => validate(value, schema, root),
-        // The tag stands beside the reference to the rest.
+        // The tag is next to the reference to the other fields.
         None if name == "type" || schema.get("$ref").is_some() => Ok(()),
         None => Err(format!("{name} is not in the schema")),
     })
 }
 
 #[test]
-fn every_line_fits_the_schema_and_a_wrong_one_does_not() {
+fn lines_match_the_schema_and_wrong_ones_do_not() {
     let schema = serde_json::to_value(schemars::schema_for!(Line)).unwrap();
     for line in lines() {
         let value = serde_json::to_value(&line).unwrap();
@@ -283,9 +284,9 @@ fn every_line_fits_the_schema_and_a_wrong_one_does_not() {
 }
 
 proptest! {
-    /// What is frequent has its own way, and comes to the same.
+    /// The fast path for frequent events writes the same bytes.
     #[test]
-    fn any_event_is_written_as_its_line_is(
+    fn frequent_path_writes_the_same_bytes(
         kind in proptest::sample::select(Kind::ALL.iter().copied().filter(|kind| kind.is_event()).collect::<Vec<_>>()),
         valid: u32, flags: u8, seq: u64, times: [u64; 3], comm: [u8; 16], words: [u64; 4], number: u32, small: u16, caller in 0..0x1000u64,
     ) {
@@ -307,7 +308,7 @@ proptest! {
     }
 
     #[test]
-    fn any_event_survives(
+    fn events_round_trip(
         kind in proptest::sample::select(Kind::ALL.iter().copied().filter(|kind| kind.is_event()).collect::<Vec<_>>()),
         flags: u32, cpu: u32, seq: u64, run: u64, time_ns: u64, comm: [u8; 16], words: [u64; 4], number: u32, small: u16,
     ) {

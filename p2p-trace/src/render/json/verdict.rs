@@ -10,7 +10,7 @@ use p2p_trace_model::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What a rule came to for a device, over the whole run.
+/// The result of a rule for a device, over the complete run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VerdictLine {
     /// The rule.
@@ -23,13 +23,13 @@ pub struct VerdictLine {
     #[serde(with = "names::answer")]
     #[schemars(with = "AnswerName")]
     pub verdict: Answer,
-    /// How grave a violation is, unless a finding says otherwise.
+    /// Severity of a violation, unless a finding has another one.
     #[serde(with = "names::severity")]
     #[schemars(with = "SeverityName")]
     pub severity: Severity,
-    /// How many findings there are.
+    /// Number of findings.
     pub findings: u32,
-    /// Why it is inconclusive or not checked, or which part of it is not; a violation has findings instead.
+    /// Reasons why it is inconclusive or not checked, in full or in part; a violation has findings instead.
     pub reasons: Vec<String>,
 }
 

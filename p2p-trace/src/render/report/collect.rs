@@ -1,4 +1,4 @@
-//! Listens to a run, and keeps what a report tells of it.
+//! Observes a run, and keeps the contents of its report.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -24,17 +24,17 @@ use crate::{
     run::{Ending, Next, Sink},
 };
 
-/// Teardowns that are kept of a device while the run goes on.
+/// Teardowns that are kept per device during the run.
 const KEPT: usize = 64;
-/// Uses that are kept of a teardown. Only those that a finding names are told.
+/// Uses that are kept per teardown. Only those that a finding names are reported.
 const MAX_USES: usize = 4096;
 
-/// What a report is about, beside what is listened to.
+/// The subject of a report, besides the observed stream.
 #[derive(Clone, Debug)]
 pub(crate) struct Subject {
-    /// What the rules came to.
+    /// The results of the rules.
     pub(crate) check: CheckReport,
-    /// The run, with what was traced and how at its end.
+    /// The run, with its status at the end.
     pub(crate) header: Header,
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct Collector {
     devices: BTreeMap<DeviceAddress, Followed>,
     losses: Losses,
     evidence: HashSet<Id>,
-    /// What was true at the end.
+    /// The state at the end.
     last: Option<Model>,
     ended: bool,
 }
@@ -52,7 +52,7 @@ pub(crate) struct Collector {
 struct Followed {
     teardowns: Vec<Watch>,
     omitted: u64,
-    /// The device has no new memory since its latest teardown began: what happens belongs to that.
+    /// The device has no new memory since its latest teardown began, so events belong to that teardown.
     is_open: bool,
 }
 
@@ -107,7 +107,7 @@ impl Collector {
         }
     }
 
-    /// What was true at the end.
+    /// The state at the end.
     #[cfg(test)]
     pub(super) fn last(&mut self, model: Model) {
         self.last = Some(model);
@@ -225,7 +225,7 @@ impl Followed {
             }
             watch.lanes.killed(device);
         }
-        // A late step of one that has ended.
+        // A late step of an ended teardown.
         if teardown.ended.is_some()
             && let Some(watch) = self.open()
         {
@@ -234,7 +234,7 @@ impl Followed {
     }
 
     fn begin(&mut self, first: At, device: &Device) {
-        // One that came to nothing is forgotten.
+        // A teardown that touched no p2p memory is dropped.
         if self.teardowns.last().is_some_and(Watch::is_empty) {
             self.teardowns.pop();
         }
@@ -247,7 +247,7 @@ impl Followed {
         self.teardowns.push(Watch::begin(first, device));
     }
 
-    /// The teardowns that matter most, oldest first, and how many there are besides.
+    /// The most relevant teardowns, oldest first, and the number of the others.
     fn finish(
         &mut self,
         device: &Device,
@@ -262,18 +262,18 @@ impl Followed {
         {
             watch.keep(device, teardown);
         }
-        let mut told: Vec<_> = watches
+        let mut stories: Vec<_> = watches
             .into_iter()
             .filter_map(|watch| {
                 let is_noted = watch.is_noted;
                 Some((is_noted, watch.finish(device, model, evidence)?))
             })
             .collect();
-        while told.len() > MAX_TEARDOWNS {
-            let plain = told.iter().position(|(is_noted, _)| !is_noted);
-            told.remove(plain.unwrap_or(0));
+        while stories.len() > MAX_TEARDOWNS {
+            let plain = stories.iter().position(|(is_noted, _)| !is_noted);
+            stories.remove(plain.unwrap_or(0));
             self.omitted += 1;
         }
-        (told.into_iter().map(|(_, story)| story).collect(), self.omitted)
+        (stories.into_iter().map(|(_, story)| story).collect(), self.omitted)
     }
 }

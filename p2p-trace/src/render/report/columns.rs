@@ -1,6 +1,6 @@
-//! Text in columns, for a mail: indented by four, which Markdown shows as it stands whatever is in it.
+//! Text in columns for a mail, indented by four: Markdown does not interpret it.
 
-/// Rows with their columns in line. The last column is not filled up.
+/// Aligned columns. The last column is not padded.
 pub(super) fn columns(rows: &[Vec<String>]) -> String {
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
@@ -24,11 +24,11 @@ pub(super) fn columns(rows: &[Vec<String>]) -> String {
     text
 }
 
-/// Columns of a line of prose.
+/// Width of a line of prose.
 const WIDTH: usize = 74;
 
-/// Prose as lines of a mail, the first after `first` and the others after `rest`. No line begins with what Markdown or a
-/// mail program would take for something else.
+/// Prose as lines of a mail, the first after `first` and the others after `rest`. No line begins with characters that
+/// Markdown or a mail program would interpret.
 pub(super) fn wrap(text: &str, first: &str, rest: &str) -> String {
     let mut wrapped = String::from(first);
     let mut length = first.chars().count();
@@ -51,14 +51,14 @@ pub(super) fn wrap(text: &str, first: &str, rest: &str) -> String {
     wrapped
 }
 
-/// At the beginning of a line it would be a list, a heading, a quote, a rule or the end of a mail.
+/// At the beginning of a line this would be a list, a heading, a quote, a rule or the end of a mail.
 fn is_markup(word: &str) -> bool {
     let digits = word.trim_start_matches(|digit: char| digit.is_ascii_digit());
     let is_numbered = digits.len() < word.len() && (digits.starts_with('.') || digits.starts_with(')'));
     word.starts_with(['#', '>', '+', '-', '=', '|', '.']) || is_numbered || word == "From"
 }
 
-/// Text that Markdown shows as it stands.
+/// Text with Markdown's special characters escaped.
 pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     let mut before = ' ';
@@ -67,7 +67,7 @@ pub(super) fn escape(text: &str) -> String {
         let after = characters.peek().copied().unwrap_or(' ');
         let is_special = match character {
             '\\' | '`' | '*' | '<' | '&' | '[' | ']' | '~' | '|' | '!' => true,
-            // Within a word it is nothing special, and kernel functions are full of it.
+            // An underscore within a word is not special, and kernel functions contain many.
             '_' => !(before.is_alphanumeric() && after.is_alphanumeric()),
             _ => false,
         };

@@ -1,4 +1,4 @@
-//! What the records that a finding names were, as far as the story has them.
+//! The records that a finding names, as far as the story has them.
 
 use p2p_trace_model::event::Id;
 
@@ -7,8 +7,8 @@ use super::{
     story::{Story, TeardownStory},
 };
 
-/// What a record was, as far as the story has it.
-pub(super) fn what(story: &Story, id: Id) -> Option<String> {
+/// A record, as far as the story has it.
+pub(super) fn describe(story: &Story, id: Id) -> Option<String> {
     story.devices.iter().flat_map(|device| &device.teardowns).find_map(|teardown| of_teardown(teardown, id))
 }
 
@@ -21,18 +21,18 @@ fn of_teardown(story: &TeardownStory, id: Id) -> Option<String> {
     };
     let used = || {
         let used = story.uses.iter().find(|used| used.at.id == id)?;
-        Some((phrase::deed(used.kind).to_owned(), used.at, used.task))
+        Some((phrase::use_of(used.kind).to_owned(), used.at, used.task))
     };
     let allocated = || {
         let lane = story.lanes.iter().find(|lane| lane.reference.at.id == id)?;
-        Some((format!("{} taken", lane.reference.allocated.kind()), lane.reference.at, lane.task))
+        Some((format!("{} allocated", lane.reference.allocated.kind()), lane.reference.at, lane.task))
     };
     let given = || {
         let ends = story.lanes.iter().filter_map(|lane| lane.end);
         let (at, by) = ends.clone().find(|(at, _)| at.id == id)?;
         Some((phrase::closed(by).to_owned(), at, None))
     };
-    let (what, at, task) = step().or_else(used).or_else(allocated).or_else(given)?;
+    let (action, at, task) = step().or_else(used).or_else(allocated).or_else(given)?;
     let by = task.map_or_else(String::new, |task| format!(" by {}", phrase::task(Some(&task))));
-    Some(format!("{what}{by}, {}", phrase::relative(at.time_ns, zero_ns)))
+    Some(format!("{action}{by}, {}", phrase::relative(at.time_ns, zero_ns)))
 }

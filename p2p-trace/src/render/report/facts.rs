@@ -1,4 +1,4 @@
-//! What holds for the whole run, as every view tells it.
+//! Facts about the complete run, common to all views.
 
 use std::collections::BTreeMap;
 
@@ -17,18 +17,20 @@ use crate::render::{
     words::{self, rings},
 };
 
-/// What makes the record itself less than whole, in sentences for the verdict.
+/// Reasons why the record is incomplete, in sentences for the verdict.
 pub(super) fn troubles(story: &Story) -> Vec<String> {
     let check = &story.check;
     let mut troubles = Vec::new();
     if check.lost > 0 {
         let lost = phrase::counted(check.lost, "record");
-        troubles.push(format!("{lost} lost of what happened: see coverage."));
+        troubles.push(format!("{lost} lost: see coverage."));
     }
     match check.ending {
         DumpEnding::Complete => {}
-        DumpEnding::Continues => troubles.push("The run goes on in a file that was not given.".to_owned()),
-        DumpEnding::CutOff => troubles.push("The record breaks off before the end of the run.".to_owned()),
+        DumpEnding::Continues => troubles.push("The run continues in a file that was not given.".to_owned()),
+        DumpEnding::CutOff => {
+            troubles.push("The record is incomplete: the end of the run is missing.".to_owned())
+        }
     }
     if !check.damage.is_empty() {
         troubles.push("The dump is damaged: see coverage.".to_owned());
@@ -36,7 +38,7 @@ pub(super) fn troubles(story: &Story) -> Vec<String> {
     troubles
 }
 
-/// Why rules are inconclusive or not checked, in full or in part, in sentences.
+/// Reasons why rules are inconclusive or not checked, in full or in part, in sentences.
 pub(super) fn reasons(story: &Story) -> Vec<String> {
     let several = story.devices.len() > 1;
     let mut reasons = BTreeMap::<_, Vec<&str>>::new();
@@ -48,18 +50,18 @@ pub(super) fn reasons(story: &Story) -> Vec<String> {
         }
     }
     let sentence = |((device, answer, reason), rules): ((Option<_>, Answer, &String), Vec<&str>)| {
-        let what = match answer {
+        let label = match answer {
             Answer::NotChecked => "Not checked",
             Answer::Inconclusive => "Inconclusive",
-            Answer::Holds | Answer::Violated => "In part",
+            Answer::Holds | Answer::Violated => "Partial coverage",
         };
         let device = device.map_or_else(String::new, |device| format!(" for {device}"));
-        format!("{what}{device}: {}: {reason}.", rules.join(", "))
+        format!("{label}{device}: {}: {reason}.", rules.join(", "))
     };
     reasons.into_iter().map(sentence).collect()
 }
 
-/// What the run was made on and with: label and value.
+/// The environment of the run: label and value.
 pub(super) fn environment(story: &Story) -> Vec<[String; 2]> {
     let (check, status) = (&story.check, &story.status);
     let mut rows = Vec::new();
@@ -86,7 +88,7 @@ pub(super) fn environment(story: &Story) -> Vec<[String; 2]> {
     });
     row("hooks", methods.join(", "));
     if story.redacted {
-        row("redacted", "addresses, tasks, cgroups and the boot id are not the real ones".to_owned());
+        row("redacted", "addresses, tasks, cgroups and the boot id are pseudonyms".to_owned());
     }
     for device in &status.devices {
         let mut parts = vec![device.device.to_string()];
@@ -99,14 +101,14 @@ pub(super) fn environment(story: &Story) -> Vec<[String; 2]> {
     rows
 }
 
-/// What was seen and what was not: sentences, and lines of what was lost.
+/// Coverage: sentences, and lines for losses.
 pub(super) fn coverage(story: &Story, context: &Context<'_>) -> (Vec<String>, Vec<String>) {
     let check = &story.check;
     let mut sentences = Vec::new();
     let events = phrase::counted(check.events, "event");
     sentences.push(format!("{events} in {}, {} lost.", duration(check.duration_ns), check.lost));
     if !story.losses.is_counted {
-        sentences.push("The end of the run is missing, and with it what the kernel counted.".to_owned());
+        sentences.push("The end of the run is missing, and with it the kernel's counts.".to_owned());
     }
     let of = |state: HookState| story.status.hooks.iter().filter(move |hook| hook.state == state);
     sentences.push(format!(
@@ -117,16 +119,16 @@ pub(super) fn coverage(story: &Story, context: &Context<'_>) -> (Vec<String>, Ve
         of(HookState::Failed).count(),
     ));
     for hook in of(HookState::Failed) {
-        let error = hook.error.as_deref().unwrap_or("no reason is known");
+        let error = hook.error.as_deref().unwrap_or("reason unknown");
         sentences.push(format!(
-            "The hook {} could not be attached: {error}. Not seen: {}.",
+            "The hook {} could not be attached: {error}. Not observed: {}.",
             hook.hook.name(),
             hook.lost_without
         ));
     }
     for hook in of(HookState::Absent) {
         sentences.push(format!(
-            "This kernel does not have what the hook {} is on. Not seen: {}.",
+            "This kernel does not have the function of the hook {}. Not observed: {}.",
             hook.hook.name(),
             hook.lost_without
         ));
@@ -136,7 +138,7 @@ pub(super) fn coverage(story: &Story, context: &Context<'_>) -> (Vec<String>, Ve
         sentences.push("Losses are counted in part: this kernel has no atomic fetch-add for BPF.".to_owned());
     }
     if story.status.accounting.missed == MissedQuality::Unknown {
-        sentences.push("Whether the kernel skipped runs of the programs is not known here.".to_owned());
+        sentences.push("This kernel does not report whether it skipped runs of the programs.".to_owned());
     }
     for damage in &check.damage {
         sentences.push(format!("Damaged: {damage}."));
@@ -151,7 +153,7 @@ pub(super) fn coverage(story: &Story, context: &Context<'_>) -> (Vec<String>, Ve
 }
 
 fn lost(story: &Story, context: &Context<'_>) -> Vec<String> {
-    // As all times of the report.
+    // Formatted like all times of the report.
     let clock = Clock { utc_offset_s: 0, ..context.clock };
     let losses = &story.losses;
     let line = |loss| text::loss(loss, &clock, Style { color: false }).trim_end().to_owned();

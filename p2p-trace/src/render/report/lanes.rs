@@ -1,4 +1,4 @@
-//! References of a teardown one by one: which of perhaps a million are worth a line.
+//! The individual references of a teardown: chooses the relevant ones among up to a million.
 
 use std::{cmp::Reverse, collections::HashMap};
 
@@ -9,9 +9,10 @@ use p2p_trace_model::{
 
 use super::story::Lane;
 
-/// References that are followed of a moment. More of them are kept than are shown: which matter shows in the end.
+/// References that are followed at a moment. More are kept than shown, since the relevant ones are known only at the
+/// end.
 const FOLLOWED: usize = 64;
-/// References that are followed of a teardown.
+/// References that are followed for a teardown.
 const MAX_FOLLOWED: usize = 512;
 
 /// The references of one teardown.
@@ -19,12 +20,12 @@ const MAX_FOLLOWED: usize = 512;
 pub(super) struct Lanes {
     followed: Vec<Lane>,
     by_record: HashMap<Id, usize>,
-    /// References that were out at its beginning, or taken later.
+    /// References outstanding at its beginning, or allocated later.
     total: u64,
 }
 
 impl Lanes {
-    /// What is out now.
+    /// Outstanding references.
     pub(super) fn begin(&mut self, device: &Device) {
         self.total = device.reference_count() as u64;
         for reference in largest(device) {
@@ -32,7 +33,7 @@ impl Lanes {
         }
     }
 
-    /// What is out now has outlived a kill.
+    /// The outstanding references have outlived a kill.
     pub(super) fn killed(&mut self, device: &Device) {
         let is_killed = |lane: &Lane| {
             let range = lane.range.and_then(|id| device.range(id));
@@ -60,7 +61,7 @@ impl Lanes {
         }
     }
 
-    /// Those that matter most, at most `max`, and how many there are besides.
+    /// The `max` most relevant, and the number of the others.
     pub(super) fn finish(mut self, max: usize) -> (Vec<Lane>, u64) {
         self.followed.sort_by_key(|lane| {
             let Reference { at, .. } = lane.reference;
@@ -88,7 +89,7 @@ impl Lanes {
     }
 }
 
-/// The largest references that are out, the oldest of them first.
+/// The largest outstanding references, the oldest of them first.
 fn largest(device: &Device) -> Vec<Reference> {
     let rank = |reference: &Reference| (Reverse(reference.bytes()), reference.at.time_ns, reference.at.id);
     let mut all: Vec<_> = device.references().map(|(_, reference)| *reference).collect();

@@ -1,7 +1,7 @@
-//! What a run came to, for whoever has to mend it: a report that can be pasted into a mail, or read as a page.
+//! The report of a run, for the people who fix the problem: as text for a mail, or as a page.
 //!
-//! A collector listens to a run and keeps what a [`Story`] tells. The views, [`markdown`] and [`html`], are pure
-//! functions of it. The figures are those of `check --json`: the story carries that report.
+//! A collector observes a run and keeps the contents of a [`Story`]. The views, [`markdown`] and [`html`], are pure
+//! functions of it. The numbers are those of `check --json`: the story contains that report.
 
 mod collect;
 mod columns;

@@ -1,4 +1,4 @@
-//! The words that all views have in common.
+//! Phrases common to all views.
 
 use p2p_trace_common::Kind;
 use p2p_trace_model::{
@@ -29,7 +29,7 @@ pub(super) fn task(task: Option<&Task>) -> String {
     )
 }
 
-/// The beginning of a sentence. Functions of the kernel, rules and tasks keep their names.
+/// Capitalizes a sentence, but not a name of a kernel function, rule or task at its beginning.
 pub(super) fn capital(text: &str) -> String {
     const WORDS: [&str; 7] = ["the", "range", "every", "nothing", "no", "a", "an"];
     let mut words = text.split(' ');
@@ -50,7 +50,7 @@ pub(super) fn relative(time_ns: u64, zero_ns: u64) -> String {
     }
 }
 
-/// A duration in which steps that follow each other within a long teardown can be told apart.
+/// A duration that is precise enough to distinguish steps within a long teardown.
 fn exact(ns: u64) -> String {
     const SECOND_NS: u64 = 1_000_000_000;
     if (SECOND_NS..3600 * SECOND_NS).contains(&ns) {
@@ -60,12 +60,12 @@ fn exact(ns: u64) -> String {
     }
 }
 
-/// A record of the run, without the run.
+/// The id of a record without the run.
 pub(super) fn record(id: Id) -> String {
     if id.cpu == user::CPU { format!("tracer:{}", id.seq) } else { format!("{}:{}", id.cpu, id.seq) }
 }
 
-/// Physical addresses, or what else names a range.
+/// The physical addresses of a range, or its pgmap.
 pub(super) fn range(ranges: &[Range], id: RangeId) -> String {
     let found = ranges.iter().find(|range| range.id == id);
     words::range(id, found.and_then(|range| range.physical))
@@ -76,8 +76,8 @@ pub(super) const fn step(kind: Kind) -> &'static str {
     action(kind)
 }
 
-/// What was done with memory whose struct pages were gone.
-pub(super) const fn deed(kind: Kind) -> &'static str {
+/// A use of memory whose struct pages were removed.
+pub(super) const fn use_of(kind: Kind) -> &'static str {
     match kind {
         Kind::Free => "free",
         Kind::SglFree => "free of a list",
@@ -93,31 +93,31 @@ pub(super) const fn deed(kind: Kind) -> &'static str {
 pub(super) const fn ended(how: Ended) -> &'static str {
     match how {
         Ended::Released => "p2p memory released",
-        Ended::Unbound => "unbound; a release of p2p memory was not seen",
-        Ended::Unseen => "its end was not seen",
+        Ended::Unbound => "unbound; no release of p2p memory was observed",
+        Ended::Unseen => "its end was not observed",
     }
 }
 
 /// How a reference ended.
 pub(super) const fn closed(by: ClosedBy) -> &'static str {
     match by {
-        ClosedBy::Free | ClosedBy::SglFree | ClosedBy::PageFree => "given back",
-        ClosedBy::Reused | ClosedBy::Snapshot => "given back, unseen",
-        ClosedBy::PoolGone => "gone with the pool",
+        ClosedBy::Free | ClosedBy::SglFree | ClosedBy::PageFree => "freed",
+        ClosedBy::Reused | ClosedBy::Snapshot => "freed, not observed",
+        ClosedBy::PoolGone => "destroyed with the pool",
     }
 }
 
 /// The columns of [`holder`].
-pub(super) const HOLDER: [&str; 7] = ["taken by", "pid", "process", "what", "bytes", "since", "called from"];
+pub(super) const HOLDER: [&str; 7] = ["held by", "pid", "process", "kind", "bytes", "since", "called from"];
 
-/// Who took what, as columns; times relative to `at_ns`.
+/// A holder as columns; times are relative to `at_ns`.
 pub(super) fn holder(holder: &HolderLine, at_ns: u64) -> [String; 7] {
     let process = match holder.alive {
-        Some(true) => "not seen to exit",
-        Some(false) => "GONE",
+        Some(true) => "alive (as far as known)",
+        Some(false) => "EXITED",
         None => "unknown",
     };
-    let what = if holder.references == 1 {
+    let kind = if holder.references == 1 {
         holder.kind.name().to_owned()
     } else {
         format!("{} x{}", holder.kind, holder.references)
@@ -126,7 +126,7 @@ pub(super) fn holder(holder: &HolderLine, at_ns: u64) -> [String; 7] {
         holder.comm.clone().unwrap_or_else(|| "unknown".to_owned()),
         holder.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
         process.to_owned(),
-        what,
+        kind,
         bytes(holder.bytes),
         relative(holder.since_ns, at_ns),
         holder
@@ -134,11 +134,11 @@ pub(super) fn holder(holder: &HolderLine, at_ns: u64) -> [String; 7] {
             .clone()
             .map(String::from)
             .or_else(|| holder.caller_addr.map(|addr| format!("{:#x}", addr.0)))
-            .unwrap_or_else(|| "not known".into()),
+            .unwrap_or_else(|| "unknown".into()),
     ]
 }
 
-/// An answer where it must be seen.
+/// An answer, emphasized.
 pub(super) const fn loud(answer: Answer) -> &'static str {
     match answer {
         Answer::Violated => "VIOLATED",
@@ -148,16 +148,16 @@ pub(super) const fn loud(answer: Answer) -> &'static str {
     }
 }
 
-/// What a teardown came to, in a few words.
+/// The outcome of a teardown in a few words.
 pub(super) const fn order(story: &TeardownStory) -> &'static str {
     if !story.is_in_order() {
-        "order WRONG"
+        "NOT IN ORDER"
     } else if story.teardown.steps_may_be_missing() {
-        "order right as far as it was seen"
+        "in order as far as observed"
     } else if story.pending.is_some() {
-        "order right so far"
+        "in order so far"
     } else {
-        "order right"
+        "in order"
     }
 }
 
@@ -168,7 +168,7 @@ pub(super) fn about(story: &TeardownStory, context: &Context<'_>) -> String {
     let span = story.span();
     let lasted = duration(span.end().saturating_sub(*span.start()));
     let from = if teardown.step(Kind::Kill).is_some() { "the kill" } else { "the first step" };
-    let ended = teardown.ended.map_or("NOT SEEN TO END", |(how, _)| ended(how));
+    let ended = teardown.ended.map_or("end not observed", |(how, _)| ended(how));
     let mut text = format!(
         "By {}, {lasted}: {}; {ended}. Times are relative to {from}, {}.",
         task(teardown.task()),
@@ -176,27 +176,27 @@ pub(super) fn about(story: &TeardownStory, context: &Context<'_>) -> String {
         context.clock.rfc3339(zero_ns)
     );
     if teardown.began_unseen {
-        text.push_str(" Its beginning was not seen.");
+        text.push_str(" Its beginning was not observed.");
     }
     if teardown.lost_steps {
-        text.push_str(" Records that can have been steps were lost.");
+        text.push_str(" Lost records may have been steps.");
     }
     text
 }
 
-/// What was out at one moment, in a few sentences.
+/// The outstanding memory at one moment, in a few sentences.
 pub(super) fn out(out: &Out, moment: &str) -> String {
     if out.references == 0 && out.unknown_bytes == 0 && out.unsure == 0 {
-        return "Nothing was out that was seen being taken.".to_owned();
+        return "No observed allocation was outstanding.".to_owned();
     }
     format!(
-        "{} out, {}. Times are relative to {moment}. Who took memory was observed; who used or pinned it then was not.",
+        "{} outstanding, {}. Times are relative to {moment}. Who allocated memory was observed; who used or pinned it then was not.",
         counted(out.references, "reference"),
         bytes(out.bytes)
     )
 }
 
-/// What a finding says.
+/// The text of a finding.
 pub(super) fn message(finding: &FindingLine) -> String {
     let mut message = format!("{}.", capital(&finding.message));
     if finding.severity == Severity::Critical {
@@ -207,15 +207,15 @@ pub(super) fn message(finding: &FindingLine) -> String {
         message.push_str(&more);
     }
     if finding.state == FindingState::Ongoing {
-        message.push_str(" It was so until the end of the record.");
+        message.push_str(" It was ongoing at the end of the record.");
     }
     message
 }
 
-/// What is said of a finding that turned out to be none.
+/// The text of a withdrawn finding.
 pub(super) fn withdrawn(finding: &FindingLine) -> String {
     let FindingLine { number, rule, device, .. } = finding;
-    let why = finding.withdrawn.as_deref().unwrap_or("what came to light later explains it");
+    let why = finding.withdrawn.as_deref().unwrap_or("a later fact refutes it");
     format!("Finding {number}, {} of {}, is withdrawn: {why}.", rule.name(), device.0)
 }
 
@@ -224,15 +224,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_keeps_its_letters() {
+    fn capital_keeps_names() {
         assert_eq!(capital("the last reference"), "The last reference");
-        for text in ["nvme (pid 7) gave", "the (pid 7) gave", "arch_remove_memory, in", ""] {
+        for text in ["nvme (pid 7) freed", "the (pid 7) freed", "arch_remove_memory, in", ""] {
             assert_eq!(capital(text), text);
         }
     }
 
     #[test]
-    fn moments_are_told_apart_within_a_long_teardown() {
+    fn relative_times_distinguish_steps_of_a_long_teardown() {
         assert_eq!(relative(3_001_000_000, 0), "+3.001 s");
         assert_eq!(relative(0, 1_500_000), "-1.5 ms");
         assert_eq!(relative(7, 7), "0");

@@ -28,7 +28,7 @@ use crate::{
     run::{Ending, Sink as _},
 };
 
-/// Seconds after the kernel's first moment are seconds after 2026-11-22 18:00 UTC.
+/// The kernel's clock starts at 2026-11-22 18:00 UTC.
 pub(super) const CLOCK: Clock =
     Clock { boottime_ns: 1_000_000_000_000, realtime_ns: 1_795_370_400_000_000_000, utc_offset_s: 0 };
 
@@ -54,12 +54,12 @@ pub(super) fn context(symbols: &dyn Symbolize) -> Context<'_> {
     Context::new(CLOCK, &status(), symbols)
 }
 
-/// What a run of these elements comes to.
+/// The story of a run of these elements.
 pub(super) fn story(elements: &[Element]) -> Story {
     story_with(elements, &NoSymbols)
 }
 
-/// The same, where addresses have names.
+/// The story of a run whose addresses have names.
 pub(super) fn story_with(elements: &[Element], symbols: &dyn Symbolize) -> Story {
     let header = header();
     let mut model = Model::new();
@@ -80,10 +80,10 @@ pub(super) fn story_with(elements: &[Element], symbols: &dyn Symbolize) -> Story
             lost += loss.count();
         }
         model.apply(element);
-        let told = rules.apply(&model, element);
-        let step = Step { element, findings: &told, model: &model };
+        let findings_now = rules.apply(&model, element);
+        let step = Step { element, findings: &findings_now, model: &model };
         collector.step(&step).unwrap();
-        findings.extend(told.into_iter().map(|finding| (finding.number, finding)));
+        findings.extend(findings_now.into_iter().map(|finding| (finding.number, finding)));
     }
     let rest = rules.rest(&model);
     findings.extend(rest.into_iter().map(|finding| (finding.number, finding)));
@@ -165,7 +165,7 @@ pub(super) fn fault(fault: Fault) -> Kernel {
     kernel
 }
 
-/// A fault whose tasks all have this name.
+/// A fault, with this name for all of its tasks.
 pub(super) fn by_tasks_named(comm: &[u8; 16]) -> Kernel {
     let mut kernel = fault(Fault::RemovedFirst);
     for element in &mut kernel.elements {

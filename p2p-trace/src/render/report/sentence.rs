@@ -12,7 +12,7 @@ use super::{
 };
 use crate::render::check::CheckReport;
 
-/// The worst that a rule came to for a device.
+/// The worst answer of the rules for a device.
 pub(super) fn answer(device: DeviceAddress, check: &CheckReport) -> Answer {
     let of = check.verdicts.iter().filter(|verdict| verdict.device.0 == device);
     let answers: Vec<_> = of.map(|verdict| verdict.verdict).collect();
@@ -24,7 +24,7 @@ pub(super) fn answer(device: DeviceAddress, check: &CheckReport) -> Answer {
     Answer::NotChecked
 }
 
-/// What came of a device, in a sentence that needs nothing else.
+/// The result for a device, in a self-contained sentence.
 pub(super) fn sentence(story: &DeviceStory, check: &CheckReport) -> String {
     let teardowns = teardowns(story);
     match story.answer {
@@ -38,7 +38,7 @@ pub(super) fn sentence(story: &DeviceStory, check: &CheckReport) -> String {
                 .and_then(|verdict| verdict.reasons.first())
                 .map_or_else(String::new, |why| format!(" ({why})"));
             let rules = phrase::counted(open.len() as u64, "rule");
-            format!("nothing was found, but {rules} could have missed something{why}; {teardowns}")
+            format!("no violation was found, but {rules} may have missed one{why}; {teardowns}")
         }
         Answer::NotChecked => format!("no rule could be checked; {teardowns}"),
     }
@@ -46,7 +46,7 @@ pub(super) fn sentence(story: &DeviceStory, check: &CheckReport) -> String {
 
 fn violated(story: &DeviceStory, check: &CheckReport) -> String {
     let of = || check.findings.iter().filter(|finding| finding.device.0 == story.device);
-    // The first of the gravest: what came later is often what follows from it.
+    // The first of the most severe: later findings often follow from it.
     let worst = of().map(|finding| finding.severity).max();
     let first = of().find(|finding| Some(finding.severity) == worst);
     let Some(first) = first else {
@@ -63,39 +63,39 @@ fn violated(story: &DeviceStory, check: &CheckReport) -> String {
 fn teardowns(story: &DeviceStory) -> String {
     let count = story.teardowns.len() as u64 + story.teardowns_omitted;
     let Some(last) = story.teardowns.last() else {
-        return format!("no teardown was seen, and {} at the end", held(&story.out, "was out"));
+        return format!("no teardown was observed, and {} at the end", held(&story.out, "was outstanding"));
     };
     let longest = story.teardowns.iter().max_by_key(|teardown| teardown.longest_drain()).unwrap_or(last);
     if let Some((step, since_ns)) = &last.pending {
         let age = duration(last.until_ns.saturating_sub(*since_ns));
-        return format!("a teardown was not seen to end: {step}, for {age}{}", waits_for(last));
+        return format!("the end of a teardown was not observed: {step}, for {age}{}", waits_for(last));
     }
-    let seen = phrase::counted(count, "teardown");
+    let observed = phrase::counted(count, "teardown");
     let missing = |story: &TeardownStory| story.teardown.steps_may_be_missing();
     let order = if !story.teardowns.iter().all(TeardownStory::is_in_order) {
-        "not in the right order"
+        "not in order"
     } else if story.teardowns.iter().any(missing) {
-        "in the right order as far as it was seen"
+        "in order as far as observed"
     } else {
-        "in the right order"
+        "in order"
     };
     let drain = longest.longest_drain().map_or_else(String::new, |drain| {
         format!(", {} from kill to drain{}", duration(drain), waits_for(longest))
     });
     let at_most = if count > 1 && !drain.is_empty() { ", at most" } else { "" };
-    format!("{seen} {order}{at_most}{drain}").replace(", at most, ", ", at most ")
+    format!("{observed} {order}{at_most}{drain}").replace(", at most, ", ", at most ")
 }
 
-/// What was out at the kill.
+/// The outstanding memory at the kill.
 fn waits_for(teardown: &TeardownStory) -> String {
     teardown
         .at_kill
         .as_ref()
         .filter(|out| out.references > 0 || out.unknown_bytes > 0)
-        .map_or_else(String::new, |out| format!(", while {}", held(out, "was out")))
+        .map_or_else(String::new, |out| format!(", while {}", held(out, "was outstanding")))
 }
 
-/// `64 KiB allocated by p2pdio (pid 97) was out`.
+/// `64 KiB allocated by p2pdio (pid 97) was outstanding`.
 fn held(out: &Out, verb: &str) -> String {
     if let Some(first) = out.holders.first() {
         let more = out.holders.len() as u64 - 1 + out.more;
@@ -103,10 +103,10 @@ fn held(out: &Out, verb: &str) -> String {
             0 => String::new(),
             more => format!(" and {more} more"),
         };
-        format!("{} taken by {}{more} {verb}", bytes(out.bytes), phrase::task(first.task.as_ref()))
+        format!("{} allocated by {}{more} {verb}", bytes(out.bytes), phrase::task(first.task.as_ref()))
     } else if out.unknown_bytes > 0 {
-        format!("{} {verb} that nobody was seen taking", bytes(out.unknown_bytes))
+        format!("{} of unknown holders {verb}", bytes(out.unknown_bytes))
     } else {
-        format!("nothing that was seen being taken {verb}")
+        format!("no observed allocation {verb}")
     }
 }

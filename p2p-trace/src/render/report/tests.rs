@@ -1,4 +1,4 @@
-//! Streams in, reports out.
+//! Reports made from streams.
 
 use p2p_trace_common::{Hook, Kind};
 use p2p_trace_model::{
@@ -18,29 +18,29 @@ fn shown(kernel: &Kernel) -> String {
 }
 
 #[test]
-fn a_teardown_that_waited_is_told_with_what_was_out() {
+fn delayed_teardown_lists_outstanding_memory() {
     let mut kernel = hang();
     while kernel.advance(0) {}
     insta::assert_snapshot!(shown(&kernel));
 }
 
 #[test]
-fn a_teardown_that_has_not_ended_is_told_with_its_step() {
+fn pending_teardown_has_its_step() {
     let story = story(&hang().elements);
     assert_eq!(story.devices.len(), 1);
     assert_eq!(story.devices[0].answer, Answer::Holds);
     insta::assert_snapshot!(story.devices[0].sentence);
     let text = markdown(&story, &context(&NoSymbols));
-    assert!(text.contains("<== NOT SEEN TO END: waiting"), "{text}");
+    assert!(text.contains("<== END NOT OBSERVED: waiting"), "{text}");
 }
 
 #[test]
-fn the_order_of_2018_is_told_in_full() {
+fn order_of_2018_is_reported_in_full() {
     insta::assert_snapshot!(shown(&fault(Fault::RemovedFirst)));
 }
 
 #[test]
-fn every_fault_has_a_report_that_begins_with_it() {
+fn report_begins_with_the_fault() {
     for kind in Fault::ALL {
         let kernel = fault(kind);
         let story = story(&kernel.elements);
@@ -59,9 +59,9 @@ fn every_fault_has_a_report_that_begins_with_it() {
 }
 
 #[test]
-fn what_is_withdrawn_counts_no_more_and_is_said() {
+fn withdrawn_findings_are_listed_and_not_counted() {
     let mut kernel = fault(Fault::DestroyedInUse);
-    // The release returns: nothing was out of the pool.
+    // The release returns, so nothing is outstanding.
     kernel.event(0, Kind::Released, Hook::Released, 11, |_| {});
     let story = story(&kernel.elements);
     let withdrawn: Vec<_> = story.check.withdrawn.iter().map(|finding| finding.rule).collect();
@@ -78,10 +78,10 @@ fn what_is_withdrawn_counts_no_more_and_is_said() {
 }
 
 #[test]
-fn names_are_text_whatever_is_in_them() {
+fn names_are_escaped() {
     let kernel = by_tasks_named(b"<b>*x*\n#`|![y](z");
     let text = markdown(&story(&kernel.elements), &context(&NoSymbols));
-    // Columns are shown as they stand.
+    // Columns are not escaped.
     let prose = text.lines().filter(|line| !line.starts_with("    "));
     let named: Vec<_> = prose.filter(|line| line.contains("b>")).collect();
     assert!(!named.is_empty());
@@ -114,7 +114,7 @@ fn many_references_make_a_page_of_bounded_size() {
 }
 
 #[test]
-fn what_was_lost_or_not_seen_is_told() {
+fn losses_and_missing_hooks_are_reported() {
     let kernel = hang();
     let lost = play::with_losses(&kernel.elements, |place| place % 5 == 4);
     let story = story(&lost);

@@ -1,4 +1,4 @@
-//! Uses of memory: which events are some, of what, and how many there were.
+//! Uses of memory: the events that are uses, their ranges, and their number.
 
 use p2p_trace_common::Kind;
 use p2p_trace_model::{
@@ -10,7 +10,7 @@ use p2p_trace_model::{
 use super::story::{TeardownStory, Use};
 use crate::render::check::CheckReport;
 
-/// How often the ranges of each teardown were used after their removal, beside the uses that are known.
+/// Counts the uses of each teardown's ranges after their removal, in addition to the listed ones.
 pub(super) fn count_uses(teardowns: &mut [TeardownStory], device: DeviceAddress, check: &CheckReport) {
     let starts: Vec<_> = teardowns.iter().map(|story| *story.span().start()).collect();
     for (index, story) in teardowns.iter_mut().enumerate() {
@@ -25,7 +25,7 @@ pub(super) fn count_uses(teardowns: &mut [TeardownStory], device: DeviceAddress,
     }
 }
 
-/// Its struct pages are gone.
+/// Its struct pages are removed.
 pub(super) const fn is_removed(range: &Range) -> bool {
     range.steps.removed.is_some()
 }
@@ -38,7 +38,7 @@ pub(super) const fn is_use(kind: Kind) -> bool {
     )
 }
 
-/// What was used by an event.
+/// The memory that an event uses.
 pub(super) fn use_of(event: &Event, device: &Device, model: &Model) -> Use {
     let freed = model.changes().iter().find_map(|change| match change.kind {
         ChangeKind::Freed(

@@ -1,4 +1,4 @@
-//! A teardown that a report tells of, while it goes on.
+//! An ongoing teardown, as a report describes it.
 
 use std::collections::HashSet;
 
@@ -21,13 +21,13 @@ pub(super) struct Watch {
     pub(super) lanes: Lanes,
     pub(super) at_kill: Option<Out>,
     pub(super) uses: Vec<Use>,
-    /// A finding came up during it.
+    /// A finding occurred during it.
     pub(super) is_noted: bool,
-    /// As it was when it ended, or the run did.
+    /// Its state at its end, or at the end of the run.
     kept: Option<Kept>,
 }
 
-/// A teardown as it was last.
+/// The last state of a teardown.
 #[derive(Clone, Debug)]
 struct Kept {
     teardown: Teardown,
@@ -42,7 +42,7 @@ impl Watch {
         Self { first, lanes, at_kill: None, uses: Vec::new(), is_noted: false, kept: None }
     }
 
-    /// It has ended without coming to p2p memory.
+    /// It ended without touching p2p memory.
     pub(super) const fn is_empty(&self) -> bool {
         self.kept.is_none() && self.at_kill.is_none()
     }
@@ -68,7 +68,7 @@ impl Watch {
         let pending = teardown.last_step().filter(|_| is_pending).map(|step| {
             let draining = device.ranges().filter(|range| range.is_draining());
             let killed_ns = draining.filter_map(|range| range.steps.killed).map(|at| at.time_ns).min();
-            // A drain is waited for, whatever was seen of other ranges since.
+            // Waits for a drain, whatever was observed of other ranges since.
             killed_ns.map_or_else(
                 || (step_after(step).to_string(), step.at.time_ns),
                 |killed_ns| (UnbindStep::WaitForDrain.to_string(), killed_ns),
@@ -93,7 +93,7 @@ impl Watch {
     }
 }
 
-/// What is out of a device now.
+/// The outstanding memory of a device.
 pub(super) fn out(device: &Device, now_ns: u64) -> Out {
     let held = Holders::of(device, None);
     Out {

@@ -1,4 +1,4 @@
-//! The line of an event: when, which device, what happened, how much, who, from where.
+//! The line of an event: time, device, action, details, task, caller.
 
 use std::fmt::Write as _;
 
@@ -14,19 +14,19 @@ use crate::render::{
     words::{self, counted},
 };
 
-/// How events are shown.
+/// Options of the text output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Options {
     pub(crate) style: Style,
     pub(crate) stacks: bool,
 }
 
-/// Columns of a device, of what happened, and of how much.
+/// Widths of the columns device, action and details.
 pub(super) const DEVICE: usize = 12;
 pub(super) const ACTION: usize = 15;
 const DETAIL: usize = 52;
 
-/// The text of an event: one line, and its stack where that is asked for.
+/// The text of an event: one line, and its stack if requested.
 pub(crate) fn event(event: &Event, context: &Context<'_>, options: Options) -> String {
     let style = options.style;
     let time = context.clock.time_of_day(event.time_ns);
@@ -55,7 +55,7 @@ pub(crate) fn event(event: &Event, context: &Context<'_>, options: Options) -> S
     text
 }
 
-/// What happened, in a word or two.
+/// The action in one or two words.
 pub(crate) const fn action(kind: Kind) -> &'static str {
     match kind {
         Kind::AddResource => "add resource",
@@ -98,7 +98,7 @@ pub(crate) const fn action(kind: Kind) -> &'static str {
     }
 }
 
-/// It is a step that matters.
+/// A step that is highlighted.
 pub(crate) const fn is_teardown(kind: Kind) -> bool {
     matches!(
         kind,
@@ -106,7 +106,7 @@ pub(crate) const fn is_teardown(kind: Kind) -> bool {
     )
 }
 
-/// What the fields say, most important first.
+/// The fields of an event, most important first.
 pub(crate) fn detail(event: &Event) -> String {
     let mut parts = Vec::new();
     if event.failed {
@@ -116,8 +116,8 @@ pub(crate) fn detail(event: &Event) -> String {
         parts.push(format!("{:#x}-{:#x} ({})", range.start, range.end, bytes(range.size())));
     }
     if let Some(size) = event.size {
-        let whole = event.kind == Kind::AddResource && size == 0;
-        parts.push(if whole { "whole".to_owned() } else { bytes(size) });
+        let is_complete = event.kind == Kind::AddResource && size == 0;
+        parts.push(if is_complete { "complete".to_owned() } else { bytes(size) });
     }
     if let Some(bar) = event.bar {
         parts.push(format!("BAR {bar}"));
@@ -132,7 +132,7 @@ pub(crate) fn detail(event: &Event) -> String {
     }
     let places = [("", event.addr), ("sgl ", event.sgl), ("user ", event.user_addr), ("page ", event.page)];
     for (name, place) in places {
-        // Beside a range it says nothing, and lines are short.
+        // A range already implies the place, and lines are short.
         if let Some(place) =
             place.filter(|_| parts.len() < 2 && event.range.is_none() && event.span.is_none())
         {
@@ -144,9 +144,9 @@ pub(crate) fn detail(event: &Event) -> String {
     }
     if let Some(allocated) = event.allocated.filter(|_| event.pooled != Some(false)) {
         parts.push(if allocated == 0 {
-            "nothing taken".to_owned()
+            "nothing allocated".to_owned()
         } else {
-            format!("{} taken", bytes(allocated))
+            format!("{} allocated", bytes(allocated))
         });
     }
     if let Some(refs) = event.refs {
@@ -154,7 +154,7 @@ pub(crate) fn detail(event: &Event) -> String {
         parts.push(format!("{about}{} refs", refs.count));
     }
     if event.kind == Kind::Remove && event.state.is_some_and(|state| state.exited) {
-        parts.push("given up".to_owned());
+        parts.push("exited".to_owned());
     }
     if let Some(physical) = event.physical {
         parts.push(format!("{physical:#x}"));
@@ -168,12 +168,12 @@ pub(crate) fn detail(event: &Event) -> String {
     parts.join(", ")
 }
 
-/// What a boolean says.
+/// The text of a flag.
 const fn found(kind: Kind, flag: bool) -> Option<&'static str> {
     match (kind, flag) {
-        (Kind::Unbind | Kind::DriverRemove | Kind::DevresRelease, true) => Some("memory is out"),
-        (Kind::Unbind | Kind::DriverRemove | Kind::DevresRelease, false) => Some("nothing taken"),
-        // Whether it is watched matters only to who uses it later.
+        (Kind::Unbind | Kind::DriverRemove | Kind::DevresRelease, true) => Some("memory outstanding"),
+        (Kind::Unbind | Kind::DriverRemove | Kind::DevresRelease, false) => Some("nothing allocated"),
+        // Whether it is watched matters only for later uses.
         (Kind::Remove, _) => None,
         (_, true) => Some("on"),
         (_, false) => Some("off"),
@@ -182,13 +182,13 @@ const fn found(kind: Kind, flag: bool) -> Option<&'static str> {
 
 fn pieces(kind: Kind, count: u32) -> Option<String> {
     match kind {
-        // The usual case, again.
+        // The usual case is omitted.
         Kind::Unbind | Kind::DriverRemove | Kind::DevresRelease if count == 1 => None,
         Kind::Unbind | Kind::DriverRemove | Kind::DevresRelease => Some(counted(count.into(), "range")),
-        // The usual case: a device whose memory is one range.
+        // The usual case: a device with one range.
         Kind::Kill if count == 1 => None,
         Kind::Kill => Some(format!("{count} ranges")),
-        // The range says it.
+        // The range implies it.
         Kind::RangeState => None,
         Kind::DeviceState => Some(counted(count.into(), "range")),
         Kind::Mmap | Kind::PageFree => Some(counted(count.into(), "page")),
@@ -197,7 +197,7 @@ fn pieces(kind: Kind, count: u32) -> Option<String> {
     }
 }
 
-/// `sh[735]`, and the thread where it is another one.
+/// `sh[735]`, with the thread id if it differs.
 pub(crate) fn who(event: &Event) -> String {
     let Some(task) = event.task else {
         return String::new();

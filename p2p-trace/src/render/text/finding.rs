@@ -1,4 +1,4 @@
-//! A finding: what is wrong, who took what, what to do, and what shows it.
+//! A finding: the violation, the holders, the advice, the evidence.
 
 use std::fmt::{self, Write as _};
 
@@ -14,42 +14,52 @@ use super::{
 };
 use crate::render::Context;
 
-/// Groups of references, records and frames that are shown; JSON has them all.
+/// Maximum of holders, records and frames in text; JSON has all.
 const HOLDERS: usize = 8;
 const RECORDS: usize = 6;
 const FRAMES: usize = 12;
 
-/// Columns of the time of day.
+/// Width of the time of day.
 const TIME: usize = 15;
 
-/// The text of a finding that is new at `told_ns`, `CLOCK_BOOTTIME`: the line that says it, and what belongs to it below.
-pub(crate) fn finding(finding: &Finding, told_ns: u64, context: &Context<'_>, options: Options) -> String {
+/// The text of a finding that is new at `reported_ns`, `CLOCK_BOOTTIME`: its line, with details below.
+pub(crate) fn finding(
+    finding: &Finding,
+    reported_ns: u64,
+    context: &Context<'_>,
+    options: Options,
+) -> String {
     let mut out = Out { text: String::new(), context, options };
     // Writing to a string does not fail.
-    out.whole(finding, told_ns).unwrap_or_default();
+    out.complete(finding, reported_ns).unwrap_or_default();
     out.text
 }
 
 /// The line of a finding that was shown before: it has ended, has happened again, or is withdrawn.
-pub(crate) fn changed(finding: &Finding, told_ns: u64, context: &Context<'_>, options: Options) -> String {
-    let what = withdrawn(finding).or_else(|| times(finding)).or_else(|| end(finding));
-    let what = what.unwrap_or_else(|| "goes on".to_owned());
+pub(crate) fn changed(
+    finding: &Finding,
+    reported_ns: u64,
+    context: &Context<'_>,
+    options: Options,
+) -> String {
+    let change = withdrawn(finding).or_else(|| times(finding)).or_else(|| end(finding));
+    let change = change.unwrap_or_else(|| "is ongoing".to_owned());
     let action = format!("finding {}", finding.number);
-    let line = format!("{} of {} {what}", finding.rule.name(), finding.device);
+    let line = format!("{} of {} {change}", finding.rule.name(), finding.device);
     format!(
         "{} {:DEVICE$} {} {line}\n",
-        options.style.dim(&context.clock.time_of_day(told_ns)),
+        options.style.dim(&context.clock.time_of_day(reported_ns)),
         finding.device.to_string(),
         options.style.warning(&format!("{action:ACTION$}")),
     )
 }
 
-/// It was none.
+/// The finding is withdrawn.
 fn withdrawn(finding: &Finding) -> Option<String> {
     finding.withdrawn.as_ref().map(|why| format!("is withdrawn: {why}"))
 }
 
-/// It has happened again.
+/// The finding has happened again.
 fn times(finding: &Finding) -> Option<String> {
     (finding.occurrences > 1).then(|| format!("happened {} times", finding.occurrences))
 }
@@ -59,12 +69,12 @@ fn end(finding: &Finding) -> Option<String> {
     Some(format!("ended after {}", duration(lasted)))
 }
 
-/// It goes on for a while; the others are over as soon as they are seen.
+/// Stalls last for a while; other violations are momentary.
 const fn is_stall(finding: &Finding) -> bool {
     matches!(finding.rule, RuleId::StalledDrain | RuleId::StalledUnbind)
 }
 
-/// It went on for a while, as far as is known: of one before the dump begins nothing is.
+/// Its known duration is not zero. It is unknown for a finding from before the dump.
 fn lasted(finding: &Finding) -> bool {
     is_stall(finding) && finding.end_ns.is_some_and(|end_ns| end_ns > finding.start_ns)
 }
@@ -76,12 +86,12 @@ struct Out<'a> {
 }
 
 impl Out<'_> {
-    fn whole(&mut self, finding: &Finding, told_ns: u64) -> fmt::Result {
+    fn complete(&mut self, finding: &Finding, reported_ns: u64) -> fmt::Result {
         let style = self.options.style;
         writeln!(
             self.text,
             "{} {:DEVICE$} {} {} ({}, finding {}): {}",
-            style.dim(&self.context.clock.time_of_day(told_ns)),
+            style.dim(&self.context.clock.time_of_day(reported_ns)),
             finding.device.to_string(),
             style.alarm(&format!("{:ACTION$}", "VIOLATED")),
             style.strong(finding.rule.name()),
@@ -93,8 +103,8 @@ impl Out<'_> {
             self.labelled("", &progress)?;
         }
         for holder in finding.holders.iter().take(HOLDERS) {
-            let text = self.holder(holder, told_ns);
-            self.labelled("taken", &text)?;
+            let text = self.holder(holder, reported_ns);
+            self.labelled("held", &text)?;
         }
         let unshown = finding.holders.len().saturating_sub(HOLDERS) as u64;
         let unshown = unshown.saturating_add(finding.holders_omitted);
@@ -114,7 +124,7 @@ impl Out<'_> {
         self.stack(finding)
     }
 
-    /// Where a stall hangs is what people need; other stacks are shown when asked for.
+    /// The stack of a stall shows where it hangs; other stacks are shown on request.
     fn stack(&mut self, finding: &Finding) -> fmt::Result {
         let shown = match (self.options.stacks, is_stall(finding)) {
             (true, _) => usize::MAX,
@@ -128,23 +138,23 @@ impl Out<'_> {
         Ok(())
     }
 
-    fn holder(&self, holder: &Holder, told_ns: u64) -> String {
+    fn holder(&self, holder: &Holder, reported_ns: u64) -> String {
         let by = holder.task.map_or_else(
             || "an unknown task".to_owned(),
             |task| format!("{} (pid {})", task.name(), task.pid),
         );
-        let age = duration(told_ns.saturating_sub(holder.since_ns));
+        let age = duration(reported_ns.saturating_sub(holder.since_ns));
         let mut parts = vec![format!("{} by {by}: {}", holder.kind, bytes(holder.bytes))];
         if holder.references > 1 {
             parts.push(format!("{} references", holder.references));
-            parts.push(format!("up to {age} ago"));
+            parts.push(format!("allocated up to {age} ago"));
         } else {
-            parts.push(format!("{age} ago"));
+            parts.push(format!("allocated {age} ago"));
         }
         let caller = holder.caller.and_then(|addr| self.context.caller(addr));
         parts.extend(caller.map(|frame| format!("called from {frame}")));
         if holder.exited_since_ns.is_some() {
-            parts.push("process GONE".to_owned());
+            parts.push("process EXITED".to_owned());
         }
         parts.push(format!("record {}", holder.record));
         parts.join(", ")

@@ -1,4 +1,4 @@
-//! The first lines: what is traced, and what is not.
+//! The header: the traced hooks and devices, and the missing ones.
 
 use std::fmt::Write as _;
 
@@ -25,7 +25,7 @@ fn write(text: &mut String, status: &Status, style: Style) -> std::fmt::Result {
     writeln!(text, "{}", style.strong(&title))?;
     writeln!(text, "hooks    {}", hooks(status))?;
     for hook in &status.hooks {
-        let (name, why) = (hook.hook.name(), hook.error.as_deref().unwrap_or("no reason known"));
+        let (name, why) = (hook.hook.name(), hook.error.as_deref().unwrap_or("reason unknown"));
         match hook.state {
             HookState::Failed => {
                 let line = format!("{name} FAILED: {why}; without it: {}", hook.lost_without);
@@ -81,7 +81,7 @@ const fn accounting(status: &Status) -> &'static str {
         (SequenceQuality::Exact, MissedQuality::Unknown) => {
             "records counted exactly; runs that the kernel skips are not all counted"
         }
-        (SequenceQuality::Partial, _) => "partial: what interrupts a record is dropped, and counted",
+        (SequenceQuality::Partial, _) => "partial: a record that interrupts another is dropped, and counted",
     }
 }
 
@@ -94,7 +94,7 @@ fn device(device: &Device) -> String {
     let mut parts = vec![names.into_iter().flatten().collect::<Vec<_>>().join(" ")];
     parts.extend(device.size.map(bytes));
     if let (Some(size), Some(available)) = (device.size, device.available) {
-        parts.push(format!("{} taken", bytes(size.saturating_sub(available))));
+        parts.push(format!("{} allocated", bytes(size.saturating_sub(available))));
     }
     let published = |published| if published { "published" } else { "not published" };
     parts.extend(device.published.map(published).map(str::to_owned));
@@ -103,6 +103,6 @@ fn device(device: &Device) -> String {
 
 /// The line of a hook that was attached or detached while tracing.
 pub(crate) fn change(time: &str, hook: Hook, attached: bool, style: Style) -> String {
-    let what = if attached { "attached" } else { "detached" };
-    style.dim(&format!("{time} hook {} {what}\n", hook.name()))
+    let change = if attached { "attached" } else { "detached" };
+    style.dim(&format!("{time} hook {} {change}\n", hook.name()))
 }

@@ -1,4 +1,4 @@
-//! Readable text: one line per event, losses and findings where they are, a head, verdicts and a summary.
+//! Text output: one line per event, losses and findings in place, a header, verdicts and a summary.
 
 mod event;
 mod finding;
@@ -26,7 +26,7 @@ use p2p_trace_model::{
     units::Clock,
 };
 
-/// Columns of the time of day.
+/// Width of the time of day.
 const TIME: usize = 15;
 
 use super::{Frame, printer::Unshown, words::counted};
@@ -38,11 +38,11 @@ pub(crate) fn loss(loss: &Loss, clock: &Clock, style: Style) -> String {
     let why = match loss.reason {
         Reason::Overwritten => "overwritten before they were read; a larger --ring-size helps",
         Reason::Abandoned => "their producer was interrupted and did not finish",
-        Reason::Corrupt => "their place in memory holds something else",
+        Reason::Corrupt => "their memory has been overwritten with other data",
         Reason::Skipped => "never written: the kernel skips a program while one is running on the same CPU",
         Reason::Unrecorded => "the recorder's disk was too slow",
         Reason::Damaged => "they are damaged or missing in the dump",
-        Reason::Absent => "the memory dump does not hold them",
+        Reason::Absent => "the memory dump does not contain them",
     };
     let time = clock.time_of_day(loss.from_ns);
     let until = clock.time_of_day(loss.to_ns);
@@ -56,18 +56,18 @@ pub(crate) fn loss(loss: &Loss, clock: &Clock, style: Style) -> String {
     format!("{} {}\n", style.dim(&time), style.alarm(&text))
 }
 
-/// Why runs of a hook were lost, and what that matters to.
+/// The reason for lost runs of a hook, and the affected rules.
 fn skipped(hook: Hook) -> String {
     let touched: Vec<_> = RuleId::hidden_by(hook).map(RuleId::name).collect();
     let touched = if touched.is_empty() {
-        "it matters to no rule".to_owned()
+        "it affects no rule".to_owned()
     } else {
-        format!("it can matter to {}", touched.join(", "))
+        format!("it can affect {}", touched.join(", "))
     };
     format!("the kernel skips a program while it is running on the same CPU; {touched}")
 }
 
-/// Names of addresses that stood in lines before without one.
+/// Names of addresses that earlier lines show without one.
 pub(crate) fn names(found: &[Frame], style: Style) -> String {
     let name = |Frame { addr, symbol }: &Frame| {
         let symbol = symbol.as_deref().unwrap_or("?");
@@ -76,13 +76,12 @@ pub(crate) fn names(found: &[Frame], style: Style) -> String {
     found.iter().map(name).collect()
 }
 
-/// The line of events that are not shown.
+/// The line for omitted events.
 pub(crate) fn unshown(unshown: &Unshown, clock: &Clock, style: Style) -> String {
     let Unshown { events, from_ns, to_ns } = *unshown;
     let events = counted(events, "event");
     let until = clock.time_of_day(to_ns);
-    let text =
-        format!("UNSHOWN {events}, until {until}: whoever reads this is too slow; the rules have seen them");
+    let text = format!("UNSHOWN {events}, until {until}: the reader is too slow; the rules have seen them");
     format!("{} {}\n", style.dim(&clock.time_of_day(from_ns)), style.alarm(&text))
 }
 

@@ -1,29 +1,29 @@
-//! Colour, or none.
+//! Colors.
 
-/// Whether text is coloured.
+/// Whether text is colored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Style {
-    /// Use escape sequences.
+    /// Write escape sequences.
     pub(crate) color: bool,
 }
 
 impl Style {
-    /// What matters less.
+    /// Secondary text.
     pub(crate) fn dim(self, text: &str) -> String {
         self.paint("2", text)
     }
 
-    /// What must not be overlooked.
+    /// Alarms.
     pub(crate) fn alarm(self, text: &str) -> String {
         self.paint("1;31", text)
     }
 
-    /// What failed, or needs attention.
+    /// Failures and warnings.
     pub(crate) fn warning(self, text: &str) -> String {
         self.paint("33", text)
     }
 
-    /// A step of a teardown.
+    /// Steps of a teardown.
     pub(crate) fn teardown(self, text: &str) -> String {
         self.paint("1;36", text)
     }

@@ -33,13 +33,13 @@ fn write(text: &mut String, summary: &SummaryLine, style: Style) -> std::fmt::Re
         writeln!(text, "  {}", style.warning(&line))?;
     }
     let shortfalls = [
-        (summary.notes_full, "calls found no room to be noted: their exits tell less"),
-        (summary.notes_missing, "exits whose entry was not seen"),
+        (summary.notes_full, "calls could not be stored: their exits have fewer fields"),
+        (summary.notes_missing, "exits without an observed entry"),
         (summary.bursts_late, "bursts of page frees are written late"),
         (summary.findings_omitted, "more findings were only counted"),
     ];
-    for (count, what) in shortfalls.into_iter().filter(|(count, _)| *count > 0) {
-        writeln!(text, "  {}", style.warning(&format!("{count} {what}")))?;
+    for (count, label) in shortfalls.into_iter().filter(|(count, _)| *count > 0) {
+        writeln!(text, "  {}", style.warning(&format!("{count} {label}")))?;
     }
     for contradiction in &summary.contradictions {
         writeln!(text, "  {}", style.alarm(&format!("accounting does not add up: {contradiction}")))?;

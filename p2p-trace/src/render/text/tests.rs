@@ -1,4 +1,4 @@
-//! What a user sees.
+//! Text output.
 
 use p2p_trace_common::{Kind, Record, Ring, hook::HOOK_SLOTS, valid};
 use p2p_trace_model::{
@@ -100,14 +100,14 @@ fn a_life_and_a_teardown() {
 }
 
 #[test]
-fn stacks_are_shown_when_asked_for() {
+fn stacks_are_shown_on_request() {
     let text = shown(Options { stacks: true, ..Options::default() });
     assert!(text.contains("device_release_driver_internal+0x19c\n"), "{text}");
     assert!(text.contains("at 0x50\n") && !text.contains("bpf_trampoline"), "{text}");
 }
 
 #[test]
-fn a_stack_begins_below_the_tracing_also_before_that_has_a_name() {
+fn stack_omits_unnamed_frames_of_the_tracer() {
     let status = samples::status();
     let mut context = Context::new(samples::CLOCK, &status, &Named);
     context.functions[Hook::Unbind as usize] = Some("device_release_driver_internal".into());
@@ -123,7 +123,7 @@ fn a_stack_begins_below_the_tracing_also_before_that_has_a_name() {
     assert_eq!(shown(&[0x50, 0x60], None), [0x50, 0x60], "nothing has a name");
 }
 
-/// Has a name from the second time on that it is asked for it, as where another thread looks it up.
+/// Returns a name from the second call on, like a lookup by another thread.
 #[derive(Default)]
 struct Late(std::cell::RefCell<std::collections::BTreeSet<u64>>);
 
@@ -134,7 +134,7 @@ impl Symbolize for Late {
 }
 
 #[test]
-fn frames_are_cut_off_by_the_names_that_are_shown() {
+fn frames_are_cut_by_shown_names() {
     let late = Late::default();
     let context = Context::new(samples::CLOCK, &samples::status(), &late);
     let mut event = decode(&record(Kind::Unbind, 0, [0; 4], 0, 0)).unwrap();
@@ -146,7 +146,7 @@ fn frames_are_cut_off_by_the_names_that_are_shown() {
 }
 
 #[test]
-fn colour_is_the_only_escape() {
+fn color_is_the_only_escape() {
     let all = |options| [shown(options), found(options)].concat();
     let plain = all(Options::default());
     let coloured = all(Options { style: Style { color: true }, ..Options::default() });
@@ -176,7 +176,7 @@ fn findings_and_what_comes_of_them() {
 }
 
 #[test]
-fn a_stall_that_is_told_when_it_has_ended_says_so() {
+fn stall_reported_after_its_end_says_so() {
     let context = Context::new(samples::CLOCK, &samples::status(), &Named);
     let text = finding(&found::ended_stall(), 12_345_678_900, &context, Options::default());
     assert!(text.contains(" ended after 7.3 s\n"), "{text}");
@@ -185,7 +185,7 @@ fn a_stall_that_is_told_when_it_has_ended_says_so() {
 }
 
 #[test]
-fn one_that_is_withdrawn_says_why() {
+fn withdrawn_finding_has_its_reason() {
     let context = Context::new(samples::CLOCK, &samples::status(), &Named);
     let finding =
         Finding { withdrawn: Some("a run of drained was skipped".to_owned()), ..found::ended_stall() };
@@ -197,7 +197,7 @@ fn one_that_is_withdrawn_says_why() {
 }
 
 #[test]
-fn stacks_of_other_findings_are_shown_when_asked_for() {
+fn stacks_of_other_findings_are_shown_on_request() {
     let frame = "device_release_driver_internal+0x19c\n";
     assert_eq!(found(Options::default()).matches(frame).count(), 1);
     let stacks = Options { stacks: true, ..Options::default() };
@@ -205,7 +205,7 @@ fn stacks_of_other_findings_are_shown_when_asked_for() {
 }
 
 #[test]
-fn what_is_omitted_of_a_finding_is_counted() {
+fn omitted_parts_of_a_finding_are_counted() {
     let mut stall = found::stall();
     stall.holders = vec![stall.holders[0]; 11];
     let context = Context::new(samples::CLOCK, &samples::status(), &Named);
@@ -226,19 +226,19 @@ fn each_device_has_its_own_verdicts() {
 }
 
 #[test]
-fn the_head_names_what_does_not_work() {
+fn header_names_failed_hooks() {
     insta::assert_snapshot!(head(&samples::status(), Style::default()));
 }
 
 #[test]
-fn a_loss_has_a_cpu_only_where_that_is_known() {
+fn loss_has_a_cpu_only_if_known() {
     let text = |loss: &Loss| loss_line(loss).split_once(' ').unwrap().1.to_owned();
     insta::assert_snapshot!(text(&samples::LOSS), @"LOST 3 records of the hot ring of CPU 1, until 20:00:05.200000: overwritten before they were read; a larger --ring-size helps");
     let skipped = Loss::skipped(Ring::Rare, 1, 5_100_000_000, 5_200_000_000);
     insta::assert_snapshot!(text(&skipped), @"LOST 1 record of the rare ring, CPU unknown, until 20:00:05.200000: never written: the kernel skips a program while one is running on the same CPU");
     let of_hook = |hook| text(&Loss::of_hook(hook, 2, 5_100_000_000, 5_200_000_000));
-    insta::assert_snapshot!(of_hook(Hook::DevresRelease), @"LOST 2 runs of devres_release, until 20:00:05.200000: the kernel skips a program while it is running on the same CPU; it can matter to stalled-unbind");
-    insta::assert_snapshot!(of_hook(Hook::Publish), @"LOST 2 runs of publish, until 20:00:05.200000: the kernel skips a program while it is running on the same CPU; it matters to no rule");
+    insta::assert_snapshot!(of_hook(Hook::DevresRelease), @"LOST 2 runs of devres_release, until 20:00:05.200000: the kernel skips a program while it is running on the same CPU; it can affect stalled-unbind");
+    insta::assert_snapshot!(of_hook(Hook::Publish), @"LOST 2 runs of publish, until 20:00:05.200000: the kernel skips a program while it is running on the same CPU; it affects no rule");
 }
 
 fn loss_line(lost: &Loss) -> String {
@@ -246,7 +246,7 @@ fn loss_line(lost: &Loss) -> String {
 }
 
 #[test]
-fn the_summary_tells_what_was_skipped_as_lost() {
+fn summary_counts_skipped_as_lost() {
     let mut tally = Tally::default();
     let skipped = Loss::skipped(Ring::Rare, 1, 5_100_000_000, 5_200_000_000);
     tally.record(&Writer::new(1).late_loss(5_200_000_000, &skipped));

@@ -1,4 +1,4 @@
-//! What the rules came to, per device.
+//! The results of the rules, per device.
 
 use std::fmt::{self, Write as _};
 
@@ -10,10 +10,10 @@ use p2p_trace_model::{
 use super::Style;
 use crate::render::words::counted;
 
-/// Columns of an answer.
+/// Width of an answer.
 const ANSWER: usize = 14;
 
-/// The text of all verdicts: for each device what is violated, then what is not sure, was not checked, and holds.
+/// The text of all verdicts, per device: violated, inconclusive, not checked, holds.
 pub(crate) fn verdicts(verdicts: &[Verdict], style: Style) -> String {
     let mut text = String::new();
     let mut devices: Vec<_> = verdicts.iter().map(|verdict| verdict.device).collect();
@@ -52,7 +52,7 @@ fn write(text: &mut String, device: DeviceAddress, verdicts: &[&Verdict], style:
         .partition(|verdict| verdict.reasons.is_empty());
     if !part.is_empty() {
         let part = groups(&part, Answer::Holds).join("; ");
-        line_of(text, "holds in part", plain, &part, style)?;
+        line_of(text, "holds (partial coverage)", plain, &part, style)?;
     }
     if !whole.is_empty() {
         let names: Vec<_> = whole.iter().map(|verdict| verdict.rule.name()).collect();
@@ -75,7 +75,7 @@ fn plain(_style: Style, text: &str) -> String {
     text.to_owned()
 }
 
-/// The rules of an answer with their reasons, those with the same reasons together.
+/// The rules of an answer, grouped by their reasons.
 fn groups(verdicts: &[&Verdict], answer: Answer) -> Vec<String> {
     let mut groups: Vec<(&[String], Vec<&str>)> = Vec::new();
     for verdict in verdicts.iter().filter(|verdict| verdict.answer == answer) {
@@ -86,7 +86,7 @@ fn groups(verdicts: &[&Verdict], answer: Answer) -> Vec<String> {
         }
     }
     let line = |(reasons, rules): (&[String], Vec<&str>)| {
-        let why = if reasons.is_empty() { "no reason known".to_owned() } else { reasons.join(", ") };
+        let why = if reasons.is_empty() { "reason unknown".to_owned() } else { reasons.join(", ") };
         format!("{} ({why})", rules.join(", "))
     };
     groups.into_iter().map(line).collect()

@@ -1,6 +1,6 @@
-//! Lines that fit.
+//! Line wrapping.
 
-/// Breaks at spaces; a word longer than a line stays whole.
+/// Breaks at spaces; a word longer than a line is not broken.
 pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
@@ -24,7 +24,7 @@ mod tests {
 
     #[test]
     fn lines_break_at_spaces() {
-        assert_eq!(wrap("who took what", 8), ["who took", "what"]);
+        assert_eq!(wrap("who held what", 8), ["who held", "what"]);
         assert_eq!(wrap("a 0000:03:00.0 b", 4), ["a", "0000:03:00.0", "b"]);
         assert_eq!(wrap("", 4), [""]);
     }

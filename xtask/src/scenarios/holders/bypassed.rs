@@ -82,7 +82,7 @@ fn is_there(lab: &mut Lab, pages: Handle) -> Result<bool> {
 
 /// Expects the answer 2 (every report's exit code is checked), with the driver's name.
 fn is_unknown(device: &DeviceReport) -> Result<()> {
-    expect::answer(device, CanUnbind::Unknown, &format!("{} hands out its memory itself", kmodule::NAME))
+    expect::answer(device, CanUnbind::Unknown, &format!("{} allocates its memory itself", kmodule::NAME))
 }
 
 /// Expects armed hooks although the pool counts no allocation.

@@ -67,7 +67,7 @@ pub(in crate::scenarios) fn kernel_held(lab: &mut Lab, method: Method) -> Result
     if hidden {
         expect::answer(device, CanUnbind::Unknown, "")?;
     } else {
-        expect::answer(device, CanUnbind::No, "it would wait for 64 KiB taken by sh")?;
+        expect::answer(device, CanUnbind::No, "it would wait for 64 KiB held by sh")?;
     }
 
     let device = is_blocked(&blocked, &memory, &unbinding, range, SIZE)?;

@@ -109,5 +109,5 @@ fn suspected(device: &DeviceReport, pid: u64) -> Result<()> {
         "the candidates are {:?}",
         device.candidates
     );
-    expect::answer(device, CanUnbind::Unknown, "taken by whom was not seen")
+    expect::answer(device, CanUnbind::Unknown, "of unknown holders")
 }

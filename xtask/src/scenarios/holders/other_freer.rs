@@ -54,7 +54,7 @@ pub(in crate::scenarios) fn other_freer(lab: &mut Lab, method: Method) -> Result
         device.holders,
         device.unseen()
     );
-    expect::answer(device, CanUnbind::Unknown, "taken by whom was not seen").map(|()| Verdict::Passed)
+    expect::answer(device, CanUnbind::Unknown, "of unknown holders").map(|()| Verdict::Passed)
 }
 
 /// Expects the allocation and the list, each by its process, which is alive or has exited.

@@ -35,7 +35,7 @@ pub(in crate::scenarios) fn queues(lab: &mut Lab, method: Method) -> Result<Verd
         expect::in_use(device, range, sysfs)?;
         unnamed(device)?;
         let text = text.join("\n");
-        for words in [memory.as_str(), "128 KiB taken", "can unbind unknown"] {
+        for words in [memory.as_str(), "128 KiB allocated", "can unbind unknown"] {
             ensure!(text.contains(words), "there is no `{words}` in {text}");
         }
     }
@@ -57,14 +57,14 @@ fn named(device: &DeviceReport, stream: &Stream) -> Result<()> {
     ensure!(device.candidates.is_empty(), "candidates: {:?}", device.candidates);
     let Some(caller) = &holder.caller else {
         ensure!(holder.by_driver.is_none(), "without a caller, `by_driver` is {:?}", holder.by_driver);
-        return expect::answer(device, CanUnbind::Unknown, "cannot be told");
+        return expect::answer(device, CanUnbind::Unknown, "unknown whether");
     };
     ensure!(
         caller.starts_with("nvme_") && caller.ends_with(" [nvme]") && holder.by_driver == Some(true),
         "the queues are allocated by {caller}, {:?}",
         holder.by_driver
     );
-    expect::answer(device, CanUnbind::Yes, "128 KiB of nvme itself")
+    expect::answer(device, CanUnbind::Yes, "only nvme itself holds memory (128 KiB)")
 }
 
 /// Expects as many bytes with unknown holders, in one piece or two, and no claim about them.
@@ -76,5 +76,5 @@ fn unnamed(device: &DeviceReport) -> Result<()> {
         "the queues are reported as {preexisting:?}"
     );
     expect::only_driver_suspected(device)?;
-    expect::answer(device, CanUnbind::Unknown, "taken by whom was not seen")
+    expect::answer(device, CanUnbind::Unknown, "of unknown holders")
 }

@@ -112,6 +112,7 @@ pub struct Problem {
     /// Whether it prevents all tracing; otherwise only some facts are lost.
     pub blocking: bool,
     /// The problem.
+    #[serde(rename = "message")]
     pub what: Text,
     /// What to do about it, or what is lost.
     pub remedy: Text,

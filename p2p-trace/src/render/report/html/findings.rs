@@ -10,9 +10,9 @@ use crate::render::{
     report::{evidence, phrase},
 };
 
-/// Findings that are shown in full.
+/// Maximum of findings shown in full.
 const MAX_FINDINGS: usize = 64;
-/// Frames of a stack.
+/// Maximum of frames of a stack.
 const MAX_FRAMES: usize = 32;
 
 impl Page<'_> {
@@ -48,16 +48,16 @@ impl Page<'_> {
             ),
         ];
         if !finding.holders.is_empty() {
-            parts.push(plain("p", "Taken by, times relative to the finding:"));
+            parts.push(plain("p", "Holders, times relative to the finding:"));
             parts.push(holders_table(&finding.holders, finding.holders_omitted, finding.start_ns));
         }
         if !finding.evidence.is_empty() {
             parts.push(plain("p", "Shown by these records:"));
             let rows = finding.evidence.iter().map(|id| {
-                let what = evidence::what(self.story, id.0).unwrap_or_default();
-                row("", [id.0.to_string().as_str(), &what])
+                let event = evidence::describe(self.story, id.0).unwrap_or_default();
+                row("", [id.0.to_string().as_str(), &event])
             });
-            parts.push(table(&["record", "what"], rows));
+            parts.push(table(&["record", "event"], rows));
         }
         if !finding.stack.is_empty() {
             let frames = finding.stack.iter().take(MAX_FRAMES).map(|frame| {

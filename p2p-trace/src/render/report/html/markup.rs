@@ -1,14 +1,14 @@
-//! Markup that is well-formed by construction, and in which no text can be anything but text.
+//! Markup that is well-formed by construction, and that always escapes text.
 
 /// A part of a page.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Markup(String);
 
-/// Elements that have no end.
+/// Elements without an end tag.
 const VOID: [&str; 1] = ["meta"];
 
 impl Markup {
-    /// Text as it stands.
+    /// Escaped text.
     pub(super) fn text(text: &str) -> Self {
         let mut markup = String::with_capacity(text.len());
         for character in text.chars() {
@@ -18,7 +18,7 @@ impl Markup {
                 '>' => markup.push_str("&gt;"),
                 '"' => markup.push_str("&quot;"),
                 '\'' => markup.push_str("&#39;"),
-                // No page may hold it.
+                // Characters that no page may contain.
                 character if character.is_control() && character != '\n' => markup.push('\u{fffd}'),
                 character => markup.push(character),
             }
@@ -31,7 +31,7 @@ impl Markup {
         Self(format!("<style>\n{sheet}</style>\n"))
     }
 
-    /// Parts behind each other.
+    /// Parts in sequence.
     pub(super) fn all(parts: impl IntoIterator<Item = Self>) -> Self {
         Self(parts.into_iter().map(|part| part.0).collect())
     }
@@ -65,17 +65,17 @@ pub(super) fn element(name: &'static str, attributes: &[(&'static str, &str)], i
     Markup(markup)
 }
 
-/// An element with nothing in it.
+/// An element without content.
 pub(super) fn empty(name: &'static str, attributes: &[(&'static str, &str)]) -> Markup {
     element(name, attributes, Markup::default())
 }
 
-/// An element with nothing but text.
+/// An element that contains only text.
 pub(super) fn plain(name: &'static str, text: &str) -> Markup {
     element(name, &[], Markup::text(text))
 }
 
-/// The same of a class.
+/// An element of a class that contains only text.
 pub(super) fn classed(name: &'static str, class: &str, text: &str) -> Markup {
     element(name, &[("class", class)], Markup::text(text))
 }

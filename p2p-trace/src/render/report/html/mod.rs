@@ -1,4 +1,4 @@
-//! The report as one page that needs nothing else: no script, no network, light and dark, fit for paper.
+//! The report as one self-contained page: no script, no network, light and dark, printable.
 
 mod findings;
 mod markup;
@@ -17,7 +17,7 @@ use markup::{Markup, classed, element, empty, plain};
 use super::{facts, phrase, story::Story};
 use crate::render::Context;
 
-/// Where nothing may come from: whatever a dump holds, the page loads and runs nothing.
+/// The content security policy: the page loads and runs nothing, whatever a dump contains.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
 /// The page of these runs.
@@ -66,7 +66,7 @@ impl Page<'_> {
                 parts.push(plain("p", &format!("{more} of {} not shown.", device.device)));
             }
             if device.out.references > 0 || device.out.unknown_bytes > 0 {
-                let heading = format!("Out of {} at the end", device.device);
+                let heading = format!("Still allocated on {} at the end of the trace", device.device);
                 parts.push(section(&heading, self.out(&device.out, "the end")));
             }
         }
@@ -92,7 +92,7 @@ impl Page<'_> {
         });
         let mut verdict: Vec<_> = devices.collect();
         if verdict.is_empty() {
-            verdict.push(plain("li", "No device with p2p memory was seen."));
+            verdict.push(plain("li", "No device with p2p memory was observed."));
         }
         let troubles = facts::troubles(self.story).into_iter();
         verdict.extend(troubles.map(|trouble| classed("li", "is-inconclusive", &trouble)));
@@ -103,7 +103,7 @@ impl Page<'_> {
         ]
     }
 
-    /// The figures of `check --json`.
+    /// The numbers of `check --json`.
     fn figures(&self) -> Markup {
         let check = &self.story.check;
         let of = |answer: Answer| {
@@ -132,7 +132,7 @@ fn section(heading: &str, inside: Markup) -> Markup {
     element("section", &[], Markup::all([plain("h2", heading), inside]))
 }
 
-/// The class of an answer. Its colour never stands alone: the word is beside it.
+/// The class of an answer. Color is never the only sign: the word is next to it.
 const fn class(answer: Answer) -> &'static str {
     match answer {
         Answer::Violated => "violated",

@@ -1,4 +1,4 @@
-//! A teardown over time: a lane for each range and reference, with what happened to it.
+//! A teardown over time: a lane for each range and reference, with its events.
 
 use p2p_trace_common::Kind;
 use p2p_trace_model::{
@@ -9,7 +9,7 @@ use p2p_trace_model::{
 use super::{
     markup::{Markup, element, empty},
     scale::Scale,
-    shapes::{RIGHT, bar, beside, hatch, label, legend, line, words},
+    shapes::{RIGHT, bar, hatch, label, legend, line, next_to, words},
 };
 use crate::render::report::{
     phrase,
@@ -17,15 +17,15 @@ use crate::render::report::{
 };
 
 const WIDTH: f64 = 1080.0;
-/// What is left of it are the names of the lanes.
+/// Left edge of the lanes; their names are to the left.
 const LEFT: f64 = 300.0;
-/// The first moment lies further in: what was before it is left of it.
+/// Position of the first moment; earlier ones are to the left of it.
 const PAD: f64 = 36.0;
 const TOP: f64 = 40.0;
 const LANE: f64 = 56.0;
-/// Ranges that have a lane.
+/// Maximum of ranges with a lane.
 const MAX_RANGES: usize = 8;
-/// Uses that are drawn in one lane.
+/// Maximum of uses drawn in one lane.
 const MAX_USES: usize = 24;
 
 /// The picture of a teardown.
@@ -75,7 +75,7 @@ pub(super) fn picture(story: &TeardownStory) -> Markup {
     element("figure", &[], svg)
 }
 
-/// A teardown with the places of its moments.
+/// A teardown with the positions of its moments.
 struct Drawn<'a> {
     story: &'a TeardownStory,
     scale: Scale,
@@ -98,7 +98,7 @@ impl<'a> Drawn<'a> {
         self.scale.place(at.time_ns)
     }
 
-    /// The moments that have a name, as far as there is room, over all lanes.
+    /// Labels of the moments, as far as there is room, above all lanes.
     fn axis(&self, bottom: f64) -> Markup {
         let key = [Kind::Kill, Kind::Remove, Kind::Drained, Kind::Release];
         let steps = &self.story.teardown.steps;
@@ -135,7 +135,7 @@ impl<'a> Drawn<'a> {
         let killed = steps.killed.map(|at| self.x(at));
         let drained = steps.drained.map(|at| self.x(at));
         let mut from = LEFT;
-        // In the order in which it should be; what was not seen has no part.
+        // In the expected order; steps that were not observed have no part.
         let before = |limit: Option<f64>| limit.or(removed).unwrap_or(released);
         for (class, to) in [
             ("live", before(killed)),
@@ -161,23 +161,23 @@ impl<'a> Drawn<'a> {
         element("g", &[], Markup::all(parts))
     }
 
-    /// A step. One in the wrong place has another shape and says what is wrong.
+    /// A step. A step in the wrong place has another shape, and a label with the problem.
     fn mark(&self, kind: Kind, letter: &str, at: At, y: f64) -> Markup {
         let x = self.x(at);
         let steps = &self.story.teardown.steps;
-        let wrong = self.story.wrong.iter().find_map(|&(index, what)| {
+        let wrong = self.story.wrong.iter().find_map(|&(index, problem)| {
             let step = steps.get(index)?;
-            (step.at.id == at.id).then_some(what)
+            (step.at.id == at.id).then_some(problem)
         });
         let title = format!(
             "{} {}{}",
             phrase::step(kind),
             phrase::relative(at.time_ns, self.zero_ns),
-            wrong.map_or_else(String::new, |what| format!(", {what}"))
+            wrong.map_or_else(String::new, |problem| format!(", {problem}"))
         );
         let title = element("title", &[], Markup::text(&title));
         let mut parts = vec![title];
-        if let Some(what) = wrong {
+        if let Some(problem) = wrong {
             let points = format!(
                 "{x:.1},{:.1} {:.1},{y:.1} {x:.1},{:.1} {:.1},{y:.1}",
                 y - 13.0,
@@ -187,13 +187,13 @@ impl<'a> Drawn<'a> {
             );
             parts.push(empty("polygon", &[("class", "mark bad"), ("points", &points)]));
             parts.push(words("letter bad", x, y + 4.0, letter));
-            // Steps that changed places stand side by side: the words go to both sides.
+            // Steps in the wrong order are next to each other, so their labels go to both sides.
             let (class, x) = match kind {
                 Kind::Remove => ("alarm end", x + 10.0),
                 Kind::Drained => ("alarm", x - 10.0),
                 _ => ("alarm middle", x),
             };
-            parts.push(words(class, x, y + 27.0, what));
+            parts.push(words(class, x, y + 27.0, problem));
         } else {
             let (x, y) = (format!("{x:.1}"), format!("{y:.1}"));
             let circle = [("class", "mark"), ("cx", x.as_str()), ("cy", y.as_str()), ("r", "9")];
@@ -205,8 +205,8 @@ impl<'a> Drawn<'a> {
 
     fn reference(&self, lane: &Lane, y: f64) -> Markup {
         let reference = &lane.reference;
-        let what = format!("{} {}", bytes(reference.bytes()), reference.allocated.kind());
-        let mut parts = vec![label(y, &what, &format!("taken by {}", phrase::task(lane.task.as_ref())))];
+        let memory = format!("{} {}", bytes(reference.bytes()), reference.allocated.kind());
+        let mut parts = vec![label(y, &memory, &format!("held by {}", phrase::task(lane.task.as_ref())))];
         let first_ns = self.scale.first_ns();
         let is_before = reference.at.time_ns < first_ns;
         let from = if is_before { LEFT } else { self.x(reference.at) };
@@ -220,7 +220,7 @@ impl<'a> Drawn<'a> {
         }
         let since = phrase::relative(reference.at.time_ns, self.zero_ns);
         if is_before {
-            parts.push(words("dim", LEFT + 4.0, y - 11.0, &format!("\u{25c2} taken {since}")));
+            parts.push(words("dim", LEFT + 4.0, y - 11.0, &format!("\u{25c2} allocated {since}")));
         } else {
             parts.push(line("mark", from, y - 10.0, from, y + 10.0));
         }
@@ -230,10 +230,10 @@ impl<'a> Drawn<'a> {
                 let text = format!("{} {}", phrase::closed(by), phrase::relative(at.time_ns, self.zero_ns));
                 let uses = self.uses(reference.at.id).count();
                 if uses == 0 {
-                    parts.push(beside(to, y, "dim", &text));
+                    parts.push(next_to(to, y, "dim", &text));
                 }
             }
-            None => parts.push(words("dim end", RIGHT + 16.0, y - 11.0, "still out \u{25b8}")),
+            None => parts.push(words("dim end", RIGHT + 16.0, y - 11.0, "outstanding \u{25b8}")),
         }
         for used in self.uses(reference.at.id).take(MAX_USES) {
             parts.push(self.used(used, y));
@@ -245,7 +245,7 @@ impl<'a> Drawn<'a> {
         self.story.uses.iter().filter(move |used| used.of == Some(of))
     }
 
-    /// Uses of a range that no lane of a reference has.
+    /// Uses of a range that belong to no lane of a reference.
     fn others(&self, range: RangeId) -> impl Iterator<Item = &'a Use> {
         let story = self.story;
         story.uses.iter().filter(move |used| {
@@ -261,15 +261,15 @@ impl<'a> Drawn<'a> {
         element("g", &[], Markup::all(parts))
     }
 
-    /// A use after removal: red, of a shape of its own, and with words.
+    /// A use after removal: red, with its own shape and a label.
     fn used(&self, used: &Use, y: f64) -> Markup {
         let x = self.x(used.at);
         let points =
             format!("{x:.1},{:.1} {:.1},{:.1} {:.1},{:.1}", y - 12.0, x + 11.0, y + 9.0, x - 11.0, y + 9.0);
         let when = phrase::relative(used.at.time_ns, self.zero_ns);
         let by = phrase::task(used.task.as_ref());
-        let title = format!("USE AFTER REMOVAL: {} {when}, by {by}", phrase::deed(used.kind));
-        let text = format!("{} {when}", phrase::deed(used.kind));
+        let title = format!("USE AFTER REMOVAL: {} {when}, by {by}", phrase::use_of(used.kind));
+        let text = format!("{} {when}", phrase::use_of(used.kind));
         Markup::all([element(
             "g",
             &[],
@@ -277,7 +277,7 @@ impl<'a> Drawn<'a> {
                 element("title", &[], Markup::text(&title)),
                 empty("polygon", &[("class", "use"), ("points", &points)]),
                 words("bang", x, y + 6.0, "!"),
-                beside(x + 8.0, y, "alarm", &text),
+                next_to(x + 8.0, y, "alarm", &text),
             ]),
         )])
     }

@@ -1,4 +1,4 @@
-//! What holds for the whole run: rules, coverage, losses, environment.
+//! The complete run: rules, coverage, losses, environment.
 
 use super::{
     Page, badge,

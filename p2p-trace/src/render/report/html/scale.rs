@@ -1,7 +1,7 @@
-//! Where a moment is drawn: teardowns last from microseconds to days, and have steps that follow each other within one.
+//! The horizontal scale: teardowns last from microseconds to days, and have steps that follow each other within one.
 
-/// Places of moments. A gap between two that matter is as wide as the logarithm of how long it is, so that steps which
-/// follow each other at once can be told apart beside a wait of an hour.
+/// Positions of moments. The gap between two moments has the width of the logarithm of its duration, so that steps in
+/// quick succession stay distinct next to a wait of an hour.
 #[derive(Clone, Debug)]
 pub(super) struct Scale {
     times: Vec<u64>,
@@ -11,7 +11,7 @@ pub(super) struct Scale {
 }
 
 impl Scale {
-    /// For these moments, between two places.
+    /// A scale for these moments, between two positions.
     pub(super) fn new(mut times: Vec<u64>, left: f64, right: f64) -> Self {
         times.sort_unstable();
         times.dedup();
@@ -31,7 +31,7 @@ impl Scale {
         Self { times, places, left, right }
     }
 
-    /// Where a moment is drawn. What lies outside is drawn at the edge.
+    /// The position of a moment. A moment outside of the scale is drawn at its edge.
     pub(super) fn place(&self, time_ns: u64) -> f64 {
         let next = self.times.partition_point(|&time| time < time_ns);
         match (next.checked_sub(1), self.times.get(next)) {
@@ -46,7 +46,7 @@ impl Scale {
         }
     }
 
-    /// The first moment that is drawn.
+    /// The first moment on the scale.
     pub(super) fn first_ns(&self) -> u64 {
         self.times.first().copied().unwrap_or(0)
     }

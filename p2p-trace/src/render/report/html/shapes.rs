@@ -1,14 +1,14 @@
-//! What a picture is drawn with.
+//! The shapes of a picture.
 
 use super::markup::{Markup, element, empty};
 
-/// Where the picture ends.
+/// Right edge of the picture.
 pub(super) const RIGHT: f64 = 1040.0;
 /// Height of a bar.
 const BAR: f64 = 14.0;
 
-/// Words right of a place, or left of it where there is no room.
-pub(super) fn beside(x: f64, y: f64, class: &str, text: &str) -> Markup {
+/// Text to the right of a position, or to the left if there is no room.
+pub(super) fn next_to(x: f64, y: f64, class: &str, text: &str) -> Markup {
     if x + 8.0 * text.chars().count() as f64 > RIGHT + 30.0 {
         words(&format!("{class} end"), x - 16.0, y - 11.0, text)
     } else {
@@ -21,7 +21,7 @@ pub(super) fn label(y: f64, first: &str, second: &str) -> Markup {
     Markup::all([words("", 0.0, y - 2.0, &cut(first)), words("dim", 0.0, y + 13.0, &cut(second))])
 }
 
-/// As much of a name as there is room for.
+/// A name, truncated to the available width.
 fn cut(text: &str) -> String {
     const ROOM: usize = 42;
     if text.chars().count() <= ROOM {
@@ -50,7 +50,7 @@ pub(super) fn bar(class: &str, from: f64, to: f64, y: f64) -> Markup {
     empty("rect", &attributes)
 }
 
-/// What is held of a range that is gone.
+/// Marks a held reference to a removed range.
 pub(super) fn hatch() -> Markup {
     let path = empty("path", &[("class", "hatch"), ("d", "M-1,7 L7,-1")]);
     let pattern = element(
@@ -61,7 +61,7 @@ pub(super) fn hatch() -> Markup {
     element("defs", &[], pattern)
 }
 
-/// What the bars and letters mean.
+/// The legend of bars and letters.
 pub(super) fn legend(y: f64) -> Markup {
     let mut parts = Vec::new();
     let mut x = 0.0;
@@ -69,9 +69,9 @@ pub(super) fn legend(y: f64) -> Markup {
         ("live", "range in use"),
         ("drain", "killed, draining"),
         ("drained", "drained"),
-        ("removed", "struct pages gone"),
-        ("held", "memory out"),
-        ("late", "out after the removal"),
+        ("removed", "struct pages removed"),
+        ("held", "memory outstanding"),
+        ("late", "outstanding after the removal"),
     ] {
         parts.push(bar(class, x, x + 22.0, y - 4.0));
         parts.push(words("dim", x + 28.0, y, text));

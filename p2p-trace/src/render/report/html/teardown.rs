@@ -1,4 +1,4 @@
-//! A teardown: the picture, the steps, and what was out.
+//! A teardown: the picture, the steps, and the outstanding memory.
 
 use p2p_trace_common::Kind;
 use p2p_trace_model::units::{bytes, duration};
@@ -16,9 +16,9 @@ use crate::render::{
     },
 };
 
-/// Steps that have a row.
+/// Maximum of steps.
 const MAX_STEPS: usize = 128;
-/// Groups of references that have a row.
+/// Maximum of holders.
 const MAX_HOLDERS: usize = 24;
 
 impl Page<'_> {
@@ -35,7 +35,7 @@ impl Page<'_> {
             steps(story),
         ]);
         if let Some(out) = &story.at_kill {
-            parts.push(plain("h3", "Taken by whom, at the kill"));
+            parts.push(plain("h3", "Holders at the kill"));
             parts.push(self.out(out, "the kill"));
         }
         parts
@@ -49,7 +49,7 @@ impl Page<'_> {
             parts.push(holders_table(&holders, out.more, out.at_ns));
         }
         if out.unknown_bytes > 0 {
-            let text = format!("Besides, {} whose taking was not seen.", bytes(out.unknown_bytes));
+            let text = format!("In addition, {} of unknown holders.", bytes(out.unknown_bytes));
             parts.push(plain("p", &text));
         }
         Markup::all(parts)
@@ -63,7 +63,7 @@ fn steps(story: &TeardownStory) -> Markup {
     let mut before_ns = None;
     for (index, step) in steps.iter().enumerate().take(MAX_STEPS) {
         let time_ns = step.at.time_ns;
-        let took = before_ns.map_or_else(String::new, |before| duration(time_ns.saturating_sub(before)));
+        let lasted = before_ns.map_or_else(String::new, |before| duration(time_ns.saturating_sub(before)));
         before_ns = Some(time_ns);
         let wrong = story.wrong.iter().find(|(at, _)| *at == index);
         let is_key = matches!(step.kind, Kind::Kill | Kind::Drained | Kind::Remove | Kind::Release);
@@ -73,10 +73,10 @@ fn steps(story: &TeardownStory) -> Markup {
             (None, false) => "",
         };
         let range = step.range.map_or_else(String::new, |id| phrase::range(&story.ranges, id));
-        let note = wrong.map_or("", |(_, what)| *what);
+        let note = wrong.map_or("", |(_, problem)| *problem);
         let cells = [
             phrase::relative(time_ns, zero_ns),
-            took,
+            lasted,
             phrase::step(step.kind).to_owned(),
             phrase::task(step.task.as_ref()),
             range,
@@ -98,11 +98,11 @@ fn steps(story: &TeardownStory) -> Markup {
             String::new(),
             String::new(),
             String::new(),
-            "NOT SEEN TO END".to_owned(),
+            "END NOT OBSERVED".to_owned(),
         ];
         rows.push(row("waits", cells.iter().map(String::as_str)));
     }
-    let table = table(&["time", "took", "step", "by", "range", "record", ""], rows);
+    let table = table(&["time", "duration", "step", "by", "range", "record", ""], rows);
     element("div", &[("class", "steps")], table)
 }
 

@@ -1,4 +1,4 @@
-//! Stories in, pages out.
+//! Pages made from stories.
 
 use std::{fs, process::Command};
 
@@ -15,7 +15,7 @@ fn page(kernel: &Kernel) -> String {
     html(&[(&story, &context(&NoSymbols))])
 }
 
-/// Every element that is opened is closed, in order; returns the names of all.
+/// Checks that every element is closed, in order; returns the names of all elements.
 fn elements(page: &str) -> Vec<String> {
     let mut open: Vec<String> = Vec::new();
     let mut all = Vec::new();
@@ -46,7 +46,7 @@ fn elements(page: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_page_is_well_formed_and_needs_nothing() {
+fn pages_are_well_formed_and_self_contained() {
     let mut kernels: Vec<_> = Fault::ALL.into_iter().map(fault).collect();
     kernels.push(hang());
     kernels.push(Kernel::new(1));
@@ -62,7 +62,7 @@ fn every_page_is_well_formed_and_needs_nothing() {
     }
 }
 
-/// A name that would like to be more.
+/// A name that contains markup.
 struct Hostile;
 
 const HOSTILE: &str = "</script><script>alert('x')</script>\" onload=\"x&";
@@ -74,7 +74,7 @@ impl Symbolize for Hostile {
 }
 
 #[test]
-fn names_are_text_whatever_is_in_them() {
+fn names_are_escaped() {
     let kernel = by_tasks_named(b"</text><img src=");
     let story = story_with(&kernel.elements, &Hostile);
     let page = html(&[(&story, &context(&Hostile))]);
@@ -85,7 +85,7 @@ fn names_are_text_whatever_is_in_them() {
 }
 
 #[test]
-fn a_use_after_removal_has_a_shape_and_words() {
+fn use_after_removal_has_shape_and_label() {
     let page = page(&fault(Fault::RemovedFirst));
     assert!(page.contains("class=\"use\""));
     assert!(page.contains("<text class=\"alarm\"") || page.contains("<text class=\"alarm end\""));
@@ -94,7 +94,7 @@ fn a_use_after_removal_has_a_shape_and_words() {
 }
 
 #[test]
-fn the_figures_are_those_of_check() {
+fn numbers_match_check() {
     for kind in Fault::ALL {
         let story = story(&fault(kind).elements);
         let page = html(&[(&story, &context(&NoSymbols))]);
@@ -117,10 +117,10 @@ fn the_figures_are_those_of_check() {
     }
 }
 
-/// In a real browser: Debian's package is `chromium`.
+/// Loads the page in a browser: Debian's package is `chromium`.
 #[test]
 #[ignore = "needs chromium: cargo xtask test --only browser"]
-fn a_browser_shows_the_page_and_has_nothing_to_complain_of() {
+fn browser_shows_the_page_without_errors() {
     let dir = tempfile::tempdir().unwrap();
     let story = story(&fault(Fault::RemovedFirst).elements);
     let file = dir.path().join("page.html");
@@ -134,9 +134,9 @@ fn a_browser_shows_the_page_and_has_nothing_to_complain_of() {
         .arg(format!("file://{}", file.display()))
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    assert!(!said.contains("CONSOLE"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    assert!(!stderr.contains("CONSOLE"), "{stderr}");
     let dom = String::from_utf8(output.stdout).unwrap();
     let check = &story.check;
     for (name, value) in [

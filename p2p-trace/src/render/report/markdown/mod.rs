@@ -1,4 +1,4 @@
-//! The report as Markdown that can be pasted into a mail as it stands: prose of a mail's width, and indented columns.
+//! The report as Markdown that can be pasted into a mail: prose at a mail's width, and indented columns.
 
 mod run;
 mod teardown;
@@ -17,11 +17,11 @@ use crate::render::{
     json::{FindingLine, HolderLine},
 };
 
-/// Groups of references that are shown of a moment.
+/// Maximum of holders shown for a moment.
 const MAX_HOLDERS: usize = 12;
-/// Findings that are shown in full.
+/// Maximum of findings shown in full.
 const MAX_FINDINGS: usize = 24;
-/// Frames of a stack.
+/// Maximum of frames of a stack.
 const MAX_FRAMES: usize = 24;
 
 /// The report of a run.
@@ -81,7 +81,7 @@ impl Page<'_> {
             self.item(&text);
         }
         if self.story.devices.is_empty() {
-            self.item("No device with p2p memory was seen.");
+            self.item("No device with p2p memory was observed.");
         }
         for trouble in facts::troubles(self.story) {
             self.item(&trouble);
@@ -104,12 +104,12 @@ impl Page<'_> {
             self.prose(&format!("{more} of {} not shown.", device.device));
         }
         if device.out.references > 0 || device.out.unknown_bytes > 0 {
-            self.heading(&format!("## Out of {} at the end", device.device));
+            self.heading(&format!("## Still allocated on {} at the end of the trace", device.device));
             self.out(&device.out, "the end");
         }
     }
 
-    /// Who had taken what was out at one moment.
+    /// The holders of outstanding memory at one moment.
     fn out(&mut self, out: &Out, moment: &str) {
         self.prose(&phrase::out(out, moment));
         if !out.holders.is_empty() {
@@ -123,12 +123,12 @@ impl Page<'_> {
             self.text.push('\n');
         }
         if unknown > 0 {
-            self.prose(&format!("Besides, {} whose taking was not seen.", bytes(unknown)));
+            self.prose(&format!("In addition, {} of unknown holders.", bytes(unknown)));
         }
         if unsure > 0 {
             let references = phrase::counted(unsure, "reference");
             self.prose(&format!(
-                "Besides, {references} of which it is not sure whose they are, since records were lost."
+                "In addition, {references} whose holders are uncertain, because records were lost."
             ));
         }
     }
@@ -150,7 +150,7 @@ impl Page<'_> {
         if findings.is_empty() {
             self.prose("None.");
         }
-        // The gravest first where not all can be shown.
+        // The most severe come first if some are omitted.
         let mut shown: Vec<_> = findings.iter().collect();
         shown.sort_by_key(|finding| (std::cmp::Reverse(finding.severity), finding.number));
         let more = shown.len().saturating_sub(MAX_FINDINGS) as u64 + self.story.check.findings_omitted;
@@ -182,11 +182,11 @@ impl Page<'_> {
         ));
         self.prose(&phrase::message(finding));
         self.text.push('\n');
-        // The advice is the program's own.
+        // The advice is the program's own text.
         let advice = format!("What to do: {}", finding.advice);
         self.text.push_str(&wrap(&advice, "", ""));
         if !finding.holders.is_empty() {
-            self.text.push_str("\nTaken by, times relative to the finding:\n\n");
+            self.text.push_str("\nHolders, times relative to the finding:\n\n");
             self.holders(&finding.holders, finding.holders_omitted, finding.start_ns);
         }
         if !finding.evidence.is_empty() {
@@ -194,7 +194,7 @@ impl Page<'_> {
             let rows: Vec<_> = finding
                 .evidence
                 .iter()
-                .map(|id| vec![id.0.to_string(), evidence::what(self.story, id.0).unwrap_or_default()])
+                .map(|id| vec![id.0.to_string(), evidence::describe(self.story, id.0).unwrap_or_default()])
                 .collect();
             self.columns(&rows);
         }
@@ -216,7 +216,7 @@ impl Page<'_> {
     }
 }
 
-/// A device with what it is known by.
+/// A device with its names.
 fn name(device: &DeviceStory) -> String {
     let names = device.names.as_ref().map_or_else(String::new, |names| format!(" ({names})"));
     format!("{}{names}", device.device)

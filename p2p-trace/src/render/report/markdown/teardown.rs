@@ -1,13 +1,13 @@
-//! A teardown: its steps in order, and what was out.
+//! A teardown: its steps in order, and the outstanding memory.
 
 use p2p_trace_model::units::{bytes, duration};
 
 use super::Page;
 use crate::render::report::{phrase, story::TeardownStory};
 
-/// Steps that are shown.
+/// Maximum of steps.
 const MAX_STEPS: usize = 64;
-/// Uses after removal that are shown.
+/// Maximum of uses after removal.
 const MAX_USES: usize = 16;
 
 impl Page<'_> {
@@ -16,7 +16,7 @@ impl Page<'_> {
         self.text.push('\n');
         self.steps(story);
         if let Some(out) = &story.at_kill {
-            self.text.push_str("\n**Taken by whom, at the kill**\n\n");
+            self.text.push_str("\n**Holders at the kill**\n\n");
             self.out(out, "the kill");
         }
         self.uses(story);
@@ -24,23 +24,24 @@ impl Page<'_> {
 
     fn steps(&mut self, story: &TeardownStory) {
         let zero_ns = story.zero_ns();
-        let header = ["time", "took", "step", "by", "record", ""];
+        let header = ["time", "duration", "step", "by", "record", ""];
         let mut rows = vec![header.map(str::to_owned).to_vec()];
         let mut before_ns = None;
         let steps = &story.teardown.steps;
         for (index, step) in steps.iter().enumerate().take(MAX_STEPS) {
             let time_ns = step.at.time_ns;
-            let took = before_ns.map_or_else(String::new, |before| duration(time_ns.saturating_sub(before)));
+            let lasted =
+                before_ns.map_or_else(String::new, |before| duration(time_ns.saturating_sub(before)));
             before_ns = Some(time_ns);
             let wrong = story.wrong.iter().find(|(at, _)| *at == index);
             let mut notes: Vec<String> = Vec::new();
-            notes.extend(wrong.map(|(_, what)| format!("<== {what}")));
+            notes.extend(wrong.map(|(_, problem)| format!("<== {problem}")));
             if story.ranges.len() > 1 {
                 notes.extend(step.range.map(|id| phrase::range(&story.ranges, id)));
             }
             rows.push(vec![
                 phrase::relative(time_ns, zero_ns),
-                took,
+                lasted,
                 phrase::step(step.kind).to_owned(),
                 phrase::task(step.task.as_ref()),
                 phrase::record(step.at.id),
@@ -56,7 +57,7 @@ impl Page<'_> {
             rows.push(vec![
                 phrase::relative(story.until_ns, zero_ns),
                 String::new(),
-                format!("<== NOT SEEN TO END: {step}, for {age}"),
+                format!("<== END NOT OBSERVED: {step}, for {age}"),
             ]);
         }
         self.columns(&rows);
@@ -80,7 +81,7 @@ impl Page<'_> {
         if story.uses.is_empty() {
             return;
         }
-        self.text.push_str("\nUsed after the struct pages were gone:\n\n");
+        self.text.push_str("\nUsed after the struct pages were removed:\n\n");
         let zero_ns = story.zero_ns();
         let mut rows: Vec<_> = story
             .uses
@@ -89,7 +90,7 @@ impl Page<'_> {
             .map(|used| {
                 vec![
                     phrase::relative(used.at.time_ns, zero_ns),
-                    phrase::deed(used.kind).to_owned(),
+                    phrase::use_of(used.kind).to_owned(),
                     phrase::task(used.task.as_ref()),
                     phrase::record(used.at.id),
                 ]
