@@ -8,6 +8,7 @@
 mod build;
 #[cfg(test)]
 mod build_tests;
+mod candidate;
 mod candidates;
 mod holders;
 mod host;

@@ -14,6 +14,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with_macros::skip_serializing_none;
 
+pub use super::candidate::{Candidate, Why};
+
 /// Version of the report's format. A change that is not an addition raises it.
 pub(crate) const FORMAT: u32 = 1;
 
@@ -331,50 +333,6 @@ pub struct StepLine {
     pub record: RecordId,
 }
 
-/// A task or driver that may be involved with the memory of a device. It was not observed to hold any.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Candidate {
-    /// Why it is a candidate.
-    #[serde(flatten)]
-    pub why: Why,
-    /// The reason as a sentence.
-    pub reason: Text,
-}
-
-/// Why a task or driver is a candidate.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "candidate", rename_all = "snake_case")]
-pub enum Why {
-    /// A process has the device's memory mapped.
-    Mapping {
-        /// The process.
-        task: TaskLine,
-        /// Bytes of address space.
-        bytes: u64,
-        /// Some of it dates from before the last unbind or removal of the device.
-        deleted: bool,
-    },
-    /// A thread is in an uninterruptible wait with DMA in its kernel stack; the device is unknown.
-    Waiting {
-        /// The thread.
-        task: TaskLine,
-        /// The frame.
-        frame: Text,
-    },
-    /// A thread is unbinding a device; which one is unknown.
-    Unbinding {
-        /// The thread.
-        task: TaskLine,
-        /// Its current step.
-        step: UnbindStep,
-    },
-    /// The bound driver, which may have allocated memory itself.
-    Driver {
-        /// Its name.
-        driver: Text,
-    },
-}
-
 /// Whether an unbind would complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -394,7 +352,7 @@ pub struct CanUnbind {
     pub answer: Answer,
     /// Why, in one sentence.
     pub reason: Text,
-    /// What it would wait for, for certain or possibly.
+    /// The memory and users that it would wait for, for certain or possibly.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waits_for: Vec<Text>,
 }

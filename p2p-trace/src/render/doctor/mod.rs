@@ -1,4 +1,4 @@
-//! What this kernel and this user can and cannot trace, as text and as JSON.
+//! The doctor: whether this kernel can be traced by this user, as text and as JSON.
 
 mod report;
 mod text;

@@ -34,7 +34,7 @@ pub struct DoctorReport {
     pub verdict: Verdict,
     /// The kernel.
     pub kernel: KernelReport,
-    /// What this process may do.
+    /// The rights of this process.
     pub rights: RightsReport,
     /// Devices that offer p2p memory now.
     pub devices: Vec<P2pDevice>,
@@ -180,7 +180,7 @@ pub struct OptionReport {
     pub purpose: String,
 }
 
-/// What this process may do.
+/// The rights of this process.
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RightsReport {

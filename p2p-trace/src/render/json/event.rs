@@ -64,7 +64,7 @@ impl StateName {
 pub struct EventLine {
     /// Id of the record.
     pub id: RecordId,
-    /// What happened.
+    /// Kind of the event.
     #[serde(with = "names::kind")]
     #[schemars(with = "String")]
     pub kind: Kind,

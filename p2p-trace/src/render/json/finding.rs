@@ -57,9 +57,9 @@ pub struct FindingLine {
     pub state: FindingState,
     /// Number of occurrences.
     pub occurrences: u64,
-    /// What happened, in a sentence.
+    /// The violation in a sentence.
     pub message: String,
-    /// What to do next.
+    /// Advice on the next step.
     pub advice: String,
     /// Why it is withdrawn: the later fact that explains the observation.
     pub withdrawn: Option<String>,

@@ -40,7 +40,7 @@ pub(crate) const FORMAT: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Line {
-    /// What is traced and how: the first line, and again whenever it changes.
+    /// The traced hooks and devices: the first line, and again whenever they change.
     Status(Box<StatusLine>),
     /// An event.
     Event(Box<EventLine>),
@@ -61,7 +61,7 @@ pub enum Line {
     Summary(Timed<SummaryLine>),
 }
 
-/// What is traced and how.
+/// The traced hooks and devices.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StatusLine {
     /// Version of the format of all lines.

@@ -29,7 +29,7 @@ pub(super) fn troubles(story: &Story) -> Vec<String> {
         DumpEnding::Complete => {}
         DumpEnding::Continues => troubles.push("The run continues in a file that was not given.".to_owned()),
         DumpEnding::CutOff => {
-            troubles.push("The record is incomplete: the end of the run is missing.".to_owned())
+            troubles.push("The record is incomplete: the end of the run is missing.".to_owned());
         }
     }
     if !check.damage.is_empty() {
