@@ -98,7 +98,7 @@ mod tests {
             bomb(1 + number, SYMBOLS, &front, "a", LARGEST - 100, "\"]]}")
         };
         let output = read("names", &run((0..20).map(name)));
-        assert!(output.contains("20 names of addresses were cut to 512 bytes"), "{output}");
+        assert!(output.contains("20 symbol names were truncated to 512 bytes"), "{output}");
     }
 
     #[test]
@@ -122,14 +122,11 @@ mod tests {
 
     #[test]
     fn blocks_before_the_header_are_kept_up_to_a_limit() {
-        let front = "{\"said\":[{\"time_ns\":1,\"level\":\"info\",\"text\":\"";
+        let front = "{\"messages\":[{\"time_ns\":1,\"level\":\"info\",\"text\":\"";
         let early = (0..20).map(|number| bomb(number, DIAGNOSTICS, front, "a", LARGEST - 100, "\"}]}"));
         let (content, codec, size) = header();
         let blocks: Vec<_> = early.chain([block(20, HEADER, codec, &content, size)]).collect();
         let output = read("early", &blocks);
-        assert!(
-            output.contains("blocks in front of the header of the run are more than is kept"),
-            "{output}"
-        );
+        assert!(output.contains("blocks before the header of the run exceed the limit"), "{output}");
     }
 }

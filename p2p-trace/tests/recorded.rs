@@ -33,7 +33,7 @@ mod tests {
             "VIOLATED        use-after-removal (critical",
             "sh (pid 349) mapped memory for DMA by 0000:04:00.0",
             // Without the page of the image, only hooks that wrote a record are known to be attached.
-            "removed-before-drained, drained-after-removal, stalled-drain (the hook drained was not asked for)",
+            "removed-before-drained, drained-after-removal, stalled-drain (hook drained not enabled)",
         ] {
             assert!(output.contains(words), "{words}: {output}");
         }

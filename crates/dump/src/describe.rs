@@ -126,7 +126,7 @@ fn few<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(Hex, Text)>, D
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diagnostics {
     /// The statements.
-    pub said: Vec<Diagnostic>,
+    pub messages: Vec<Diagnostic>,
 }
 
 /// The reason for the end of a file.

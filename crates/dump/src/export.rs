@@ -69,7 +69,7 @@ pub fn export<R: Read>(reader: &mut RunReader<R>, out: impl Write) -> Result<Exp
                 writer.slice(&slice)?;
             }
             RunItem::Status(change) => writer.status(&change.status, change.time_ns)?,
-            RunItem::Diagnostics(said) => writer.diagnostics(said)?,
+            RunItem::Diagnostics(messages) => writer.diagnostics(messages)?,
             RunItem::Uncertainty(_) => is_missing = true,
             RunItem::End(end) => {
                 let (reason, duration_ns, totals) = match *end {

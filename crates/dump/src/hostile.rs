@@ -59,8 +59,8 @@ pub fn senseless(dump: &[u8], text: &str) -> Vec<u8> {
     let mut bytes = dump.to_vec();
     let symbols = serde_json::json!({ "names": [[text, text]] });
     let status = serde_json::json!({ "time_ns": 1, "status": { "run": text } });
-    let said = serde_json::json!({ "said": [{ "time_ns": 1, "level": text, "text": text }] });
-    for (kind, value) in [(Kind::Symbols, symbols), (Kind::Status, status), (Kind::Diagnostics, said)] {
+    let messages = serde_json::json!({ "messages": [{ "time_ns": 1, "level": text, "text": text }] });
+    for (kind, value) in [(Kind::Symbols, symbols), (Kind::Status, status), (Kind::Diagnostics, messages)] {
         number += 1;
         let header = BlockHeader { kind: kind as u8, number, ..blank() };
         put(&mut bytes, header, serde_json::to_vec(&value).unwrap());

@@ -125,7 +125,7 @@ impl Repeats {
                 let many = if blocks == 1 { "1 block" } else { &format!("{blocks} blocks") };
                 format!("{many} of {name} also occur in another file of the run: counted once")
             } else {
-                format!("{name} has no record that is not in another file of the run: counted once")
+                format!("all records of {name} are in other files of the run as well: counted once")
             });
         }
         if file.is_new || footer.is_some() || file.repeated == 0 && !file.again {

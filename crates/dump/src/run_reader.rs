@@ -243,7 +243,9 @@ impl<R: Read> RunReader<R> {
             Entry::Checkpoint(checkpoint) => self.checkpoint(*checkpoint),
             Entry::Diagnostics(_)
                 if self.repeats.as_ref().is_some_and(|repeats| repeats.is_repeating(self.counts)) => {}
-            Entry::Diagnostics(Diagnostics { said }) => self.queue.push_back(RunItem::Diagnostics(said)),
+            Entry::Diagnostics(Diagnostics { messages }) => {
+                self.queue.push_back(RunItem::Diagnostics(messages));
+            }
             // The footer of an early copy, which says nothing about the end.
             Entry::Footer(footer)
                 if self.repeats.is_some()

@@ -83,13 +83,13 @@ fn reads_back_written_items() {
 
 #[test]
 fn keeps_diagnostics_without_effect_on_other_items() {
-    let said = |text: &str| vec![Diagnostic::new(7, Level::Debug, text)];
+    let messages = |text: &str| vec![Diagnostic::new(7, Level::Debug, text)];
     let write = |texts: &[&str]| {
         let mut writer = Writer::new(Vec::new(), header()).unwrap();
         for (slice, text) in slices().iter().zip(texts.iter().map(Some).chain(std::iter::repeat(None))) {
             writer.slice(slice).unwrap();
             if let Some(text) = text {
-                writer.diagnostics(said(text)).unwrap();
+                writer.diagnostics(messages(text)).unwrap();
             }
         }
         writer.finish(Reason::End, 30 * MS, Some(totals())).unwrap()
@@ -99,7 +99,7 @@ fn keeps_diagnostics_without_effect_on_other_items() {
     assert_eq!(damage, []);
     let kept: Vec<_> =
         items.iter().filter(|items| matches!(items, RunItem::Diagnostics(_))).cloned().collect();
-    assert_eq!(kept, ["free: \x1b[2J", "kill: \"x\""].map(|text| RunItem::Diagnostics(said(text))));
+    assert_eq!(kept, ["free: \x1b[2J", "kill: \"x\""].map(|text| RunItem::Diagnostics(messages(text))));
     let rest: Vec<_> = items.into_iter().filter(|items| !matches!(items, RunItem::Diagnostics(_))).collect();
     assert_eq!(rest, silent);
 }
@@ -109,7 +109,7 @@ fn skips_block_of_unknown_kind_with_complaint() {
     let mut writer = Writer::new(Vec::new(), header()).unwrap();
     writer.diagnostics(vec![Diagnostic::new(7, Level::Warn, "x")]).unwrap();
     let mut bytes = writer.finish(Reason::End, 30 * MS, None).unwrap();
-    let at = bytes.windows(7).rposition(|window| window == b"{\"said\"").unwrap() - block::HEADER_SIZE;
+    let at = bytes.windows(11).rposition(|window| window == b"{\"messages\"").unwrap() - block::HEADER_SIZE;
     let header = bytes[at..].first_chunk().and_then(block::BlockHeader::from_bytes).unwrap();
     let later = block::BlockHeader { kind: 99, ..header }.to_bytes();
     bytes[at..at + block::HEADER_SIZE].copy_from_slice(&later);

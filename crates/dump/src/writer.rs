@@ -171,8 +171,8 @@ impl<W: Write> Writer<W> {
     /// # Errors
     ///
     /// If `out` cannot be written to.
-    pub fn diagnostics(&mut self, said: Vec<Diagnostic>) -> io::Result<()> {
-        self.json(Kind::Diagnostics, &Diagnostics { said })
+    pub fn diagnostics(&mut self, messages: Vec<Diagnostic>) -> io::Result<()> {
+        self.json(Kind::Diagnostics, &Diagnostics { messages })
     }
 
     /// Marks a gap of unknown content here, which readers recognize by the counts.

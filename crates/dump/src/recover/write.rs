@@ -135,7 +135,7 @@ pub fn append<R: Read>(
                 cpus = cpus.max(change.status.cpus);
                 writer.status(&change.status, change.time_ns)?;
             }
-            RunItem::Diagnostics(said) => writer.diagnostics(said)?,
+            RunItem::Diagnostics(messages) => writer.diagnostics(messages)?,
             RunItem::Uncertainty(why) => tracing::warn!("the recorded dump: {why}"),
             RunItem::End(end) => {
                 if matches!(*end, End::Complete(_)) {

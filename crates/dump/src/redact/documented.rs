@@ -112,13 +112,13 @@ fn json_is_redacted_as_documented() {
     assert_eq!(pairs[0].1.as_str(), "nvme_alloc_queue+0x1a3 [nvme]");
     holds("symbols", &names(Hex(at)), &names(pairs[0].0));
 
-    let said = Diagnostic::new(7, Level::Warn, "kill: cannot read the pgmap 0xffff888140000000");
-    let said = Diagnostics { said: vec![said] };
-    let Entry::Diagnostics(now) = redactor.entry(Entry::Diagnostics(said.clone())) else {
+    let messages = Diagnostic::new(7, Level::Warn, "kill: cannot read the pgmap 0xffff888140000000");
+    let messages = Diagnostics { messages: vec![messages] };
+    let Entry::Diagnostics(now) = redactor.entry(Entry::Diagnostics(messages.clone())) else {
         panic!("another kind")
     };
-    assert!(now.said[0].text.starts_with("kill: cannot read the pgmap 0xffff"));
-    holds("diagnostics", &said, &now);
+    assert!(now.messages[0].text.starts_with("kill: cannot read the pgmap 0xffff"));
+    holds("diagnostics", &messages, &now);
 
     let footer = Footer {
         reason: Reason::End,

@@ -89,9 +89,9 @@ impl Redactor {
                 Entry::Symbols(Symbols { names: names.collect() })
             }
             Entry::Checkpoint(checkpoint) => Entry::Checkpoint(Box::new(self.checkpoint(*checkpoint))),
-            Entry::Diagnostics(Diagnostics { said }) => {
-                let said = said.into_iter().map(|diagnostic| self.diagnostic(&diagnostic)).collect();
-                Entry::Diagnostics(Diagnostics { said })
+            Entry::Diagnostics(Diagnostics { messages }) => {
+                let messages = messages.into_iter().map(|diagnostic| self.diagnostic(&diagnostic)).collect();
+                Entry::Diagnostics(Diagnostics { messages })
             }
             // It quotes unreadable content.
             Entry::Damage(Damage::Malformed { offset, kind, why: _ }) => {

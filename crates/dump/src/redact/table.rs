@@ -125,8 +125,8 @@ pub const TABLE: &[Row] = {
         row("symbols", &["names.address"], Moved, "as in records"),
         row("symbols", &["names.name"], Kept, "functions and modules"),
         row("records", &["before", "slices"], Kept, "counts and times"),
-        row("diagnostics", &["said.time_ns", "said.level"], Kept, ""),
-        row("diagnostics", &["said.text"], Moved, "only the addresses in it"),
+        row("diagnostics", &["messages.time_ns", "messages.level"], Kept, ""),
+        row("diagnostics", &["messages.text"], Moved, "only the addresses in it"),
         row(
             "checkpoint",
             &["part", "parts", "time_ns", "counts", "reached_ns", "tally", "omitted"],

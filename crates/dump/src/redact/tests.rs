@@ -181,7 +181,7 @@ fn content(bytes: &[u8]) -> (BTreeSet<u64>, BTreeSet<u32>, String) {
         Entry::Header(header) => written.push_str(&serde_json::to_string(header).unwrap()),
         Entry::Status(change) => written.push_str(&serde_json::to_string(change).unwrap()),
         Entry::Symbols(symbols) => written.push_str(&serde_json::to_string(symbols).unwrap()),
-        Entry::Diagnostics(said) => written.push_str(&serde_json::to_string(said).unwrap()),
+        Entry::Diagnostics(messages) => written.push_str(&serde_json::to_string(messages).unwrap()),
         Entry::Footer(footer) => written.push_str(&serde_json::to_string(footer).unwrap()),
         Entry::Unknown(_) | Entry::Damage(_) => {}
     });
@@ -293,7 +293,7 @@ fn redacted_export_keeps_structure() {
                     RunItem::Slice(slice) => items.extend(slice.items),
                     RunItem::Restore(checkpoint) => rest.push(format!("{:?}", checkpoint.records)),
                     RunItem::Status(change) => rest.push(format!("{change:?}")),
-                    RunItem::Diagnostics(said) => rest.push(format!("{said:?}")),
+                    RunItem::Diagnostics(messages) => rest.push(format!("{messages:?}")),
                     RunItem::Uncertainty(_) => rest.push("uncertainty".to_owned()),
                     RunItem::End(_) => {}
                 }

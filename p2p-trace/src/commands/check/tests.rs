@@ -102,13 +102,13 @@ fn duplicate_files_count_once_and_are_reported() {
     let [first, second] = rotated();
     let lone = report(&check_files(&[&complete], OPTIONS).1);
     for (files, expected) in [
-        (vec![&complete[..], &complete], &["1.p2pt has no record that was not given before"][..]),
-        (vec![&complete, &complete, &complete], &["1.p2pt has no record", "2.p2pt has no record"]),
-        (vec![&first, &second, &second], &["2.p2pt has no record"]),
-        (vec![&second, &first, &first], &["2.p2pt has no record"]),
-        (vec![&first, &first[..first.len() - 150], &second], &["1.p2pt has no record"]),
+        (vec![&complete[..], &complete], &["all records of 1.p2pt"][..]),
+        (vec![&complete, &complete, &complete], &["all records of 1.p2pt", "all records of 2.p2pt"]),
+        (vec![&first, &second, &second], &["all records of 2.p2pt"]),
+        (vec![&second, &first, &first], &["all records of 2.p2pt"]),
+        (vec![&first, &first[..first.len() - 150], &second], &["all records of 1.p2pt"]),
         // The concatenation of two files, as a flight recorder writes it, and its last part.
-        (vec![&[first.clone(), second.clone()].concat(), &second], &["1.p2pt has no record"]),
+        (vec![&[first.clone(), second.clone()].concat(), &second], &["all records of 1.p2pt"]),
     ] {
         let (_, text) = check_files(&files, OPTIONS);
         assert_eq!(text.lines().count(), 1);

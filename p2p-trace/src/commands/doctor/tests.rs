@@ -146,9 +146,9 @@ fn statements_of_the_kernel_side_are_shown_and_made_safe() {
         let section = text.split("\nKernel side ").nth(1).unwrap();
         section.split("\n\n").next().unwrap().to_owned()
     };
-    let said = MessageReport { level: Level::Warn, text: "kill: \x1b[2J".into() };
+    let messages = MessageReport { level: Level::Warn, text: "kill: \x1b[2J".into() };
     report.kernel_side =
-        Some(KernelSideReport { level: Level::Debug, messages: vec![said], omitted: 3, error: None });
+        Some(KernelSideReport { level: Level::Debug, messages: vec![messages], omitted: 3, error: None });
     assert_eq!(
         section(&report),
         "(attached for a moment, at level debug)\n  warn   kill: \\x1b[2J\n  and 3 more messages"

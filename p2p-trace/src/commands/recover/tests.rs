@@ -32,7 +32,7 @@ fn missing_memory_is_an_error_and_missing_records_are_not() {
     let complete = fs::read(fixture("vmcore")).unwrap();
     assert_eq!(recover(dir.path(), &[&fixture("vmcore")]), Ok(Exit::Success));
     for (name, bytes, words) in [
-        ("empty", &[][..], "it is empty"),
+        ("empty", &[][..], "the file is empty"),
         ("cut", &complete[..4096], "none of the memory that its headers promise is there"),
         ("gzip", b"\x1f\x8b\x08\0\0\0\0\0", "gunzip"),
         ("zip", b"PK\x03\x04\0\0\0\0", "unzip"),

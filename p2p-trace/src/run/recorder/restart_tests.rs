@@ -98,10 +98,12 @@ fn pruning_skips_files_that_another_recorder_is_writing() {
     assert_eq!(used(&path).unwrap(), [0, 1]);
     rotate_until(&mut second, &path, 3);
     assert!(path.exists(), "the first recorder is still writing it");
+    // Opened now, because the second recorder may remove the file as soon as it is closed.
+    let file = open(&path);
     first.gain(&[alloc(1)]);
     first.end().unwrap();
     drop(first);
-    let (items, damage) = read(vec![open(&path)]);
+    let (items, damage) = read(vec![file]);
     assert_eq!((records(&items), damage), (vec![alloc(0), alloc(1)], Vec::new()));
     let last = used(&path).unwrap().pop().unwrap();
     rotate_until(&mut second, &path, last + 2);
