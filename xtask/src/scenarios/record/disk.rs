@@ -22,7 +22,7 @@ pub(in crate::scenarios) fn full_disk(lab: &mut Lab, method: Method) -> Result<V
     lab.guest.check(&format!("echo >> {file}.stderr"))?;
     load(lab)?;
     wait_size(lab, file, 6000)?;
-    load_until(lab, &format!("grep -q 'tracing continues' {file}.said"))?;
+    load_until(lab, &format!("grep -q 'tracing continues' {file}.stderr"))?;
     lab.guest.check("rm /run/small/filler")?;
     load(lab)?;
     lab.unbind_card()?;

@@ -54,7 +54,7 @@ pub(super) fn holder_is_named(recovered: &Recovered, fatal: &FatalUse, card: &st
     let begins_late = messages.iter().any(|line| line.contains("do not reach back to the beginning"));
     ensure!(begins_late, "the rings were not overwritten");
     let started =
-        messages.iter().find_map(|line| line.strip_prefix("the kernel side had begun ")?.split(' ').next());
+        messages.iter().find_map(|line| line.strip_prefix("the kernel side had started ")?.split(' ').next());
     let started: u32 = started.context("recover does not print the number of records")?.parse()?;
     ensure!(started >= 10 * slots, "{started} records do not fill {slots} slots ten times");
     has_fatal_use(stream, fatal, card)?;

@@ -43,7 +43,7 @@ pub(in crate::scenarios) fn many_holders(lab: &mut Lab, method: Method) -> Resul
 /// Expects the holder of the large allocation and of as many small ones as fit, and a message about the
 /// omitted rest.
 fn reports_largest(stream: &Stream, messages: &[String], fatal: &FatalUse, holder: u32) -> Result<()> {
-    let omitted = format!("the {} smallest references are there without who took them", SMALL + 1 - CAP);
+    let omitted = format!("the {} smallest references have no holder", SMALL + 1 - CAP);
     ensure!(messages.iter().any(|line| line.contains(&omitted)), "the messages lack `{omitted}`");
     let finding = stream
         .findings
