@@ -109,7 +109,7 @@ pub(super) fn map_armed(ebpf: &Ebpf) -> Result<armed_table::Table, ProbeError> {
 
 /// Maps the arrays that extend the rings in a memory dump.
 pub(super) fn map_crash_image(ebpf: &Ebpf, config: &Config) -> Result<CrashImageMap, ProbeError> {
-    let [user, images] = [map_descriptor(ebpf, "USER")?, map_descriptor(ebpf, "MIRROR")?];
+    let [user, images] = [map_descriptor(ebpf, "USER")?, map_descriptor(ebpf, "CRASH_IMAGE")?];
     CrashImageMap::new(user, images, config.run).map_err(ProbeError::system("map the crash image"))
 }
 

@@ -95,12 +95,12 @@ impl Snapshotter {
         wanted: &[DeviceAddress],
         now_ns: u64,
     ) -> Result<Self, ProbeError> {
-        let request = Mapping::writable(map_descriptor(ebpf, "PULL")?, SNAPSHOT_SIZE);
-        let bits = Mapping::readable(map_descriptor(ebpf, "PULL_BITS")?, BITS_WORDS * 8);
+        let request = Mapping::writable(map_descriptor(ebpf, "SNAPSHOT")?, SNAPSHOT_SIZE);
+        let bits = Mapping::readable(map_descriptor(ebpf, "SNAPSHOT_BITS")?, BITS_WORDS * 8);
         Ok(Self {
             request: request.map_err(ProbeError::system("map the request of snapshots"))?,
             bits: bits.map_err(ProbeError::system("map the answer of snapshots"))?,
-            begin: load_helper(ebpf, "begin_pull")?,
+            begin: load_helper(ebpf, "begin_snapshot")?,
             wanted: wanted.to_vec(),
             root: root.clone(),
             schedule: Schedule::new(now_ns),
