@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use p2p_trace_dump::fuzz::{with_valid_checksums, read};
+use p2p_trace_dump::fuzz::{read, with_valid_checksums};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     read(bytes);

@@ -33,13 +33,21 @@ pub(super) fn map_and_unmap(lab: &mut Lab, method: Method) -> Result<Verdict> {
     let maps: Vec<_> = stream.of_kind("mmap").collect();
     let frees: Vec<_> = stream.of_kind("page_free").collect();
     ensure!(maps.len() as u64 == LOOPS, "{} mappings instead of {LOOPS}", maps.len());
-    ensure!(frees.len() as u64 == LOOPS, "{} bursts of page frees instead of {LOOPS}", frees.len());
+    // The reader flushes old bursts, which can fall into the middle of one.
+    let bursts = LOOPS..=2 * LOOPS;
+    ensure!(bursts.contains(&(frees.len() as u64)), "{} bursts of page frees, not {bursts:?}", frees.len());
+    let freed: u64 = frees.iter().map(|free| free.count.map_or(1, u64::from)).sum();
+    ensure!(freed == LOOPS * MAPPING / PAGE, "{freed} pages were freed");
     for map in &maps {
         ensure!(map.size == Some(MAPPING), "a mapping has {:?} bytes", map.size);
         ensure!(map.ret.is_none_or(|ret| ret == 0), "a mapping failed: {:?}", map.ret);
     }
     for free in &frees {
-        ensure!(free.count.map(u64::from) == Some(MAPPING / PAGE), "a burst has {:?} pages", free.count);
+        ensure!(
+            free.count.is_some_and(|count| u64::from(count) <= MAPPING / PAGE),
+            "a burst has {:?} pages",
+            free.count
+        );
     }
     for event in maps.iter().chain(&frees) {
         let (tgid, comm) = (event.tgid.map(u64::from), event.comm.as_deref());

@@ -46,7 +46,7 @@ pub(super) fn tests(root: &Path) -> Result<Counts> {
 /// Runs the test that loads the report's page in a browser, which is ignored by default.
 pub(super) fn browser(root: &Path) -> Result<Counts> {
     let mut test = user_space(root, "test");
-    test.args(["--lib", "a_browser_shows_the_page", "--", "--ignored"]);
+    test.args(["--lib", "browser_shows_the_page_without_errors", "--", "--ignored"]);
     counted(test)
 }
 

@@ -39,7 +39,7 @@ pub struct HookStatus {
     pub method: Option<Method>,
     /// Whether it is attached.
     pub state: HookState,
-    /// No rule can be checked without it.
+    /// Without it p2p memory cannot be followed (docs/hooks.md).
     pub required: bool,
     /// Why it is not attached, or not with the preferred method.
     #[serde(skip_serializing_if = "Option::is_none")]

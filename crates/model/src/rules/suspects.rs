@@ -27,7 +27,7 @@ pub(super) struct Suspect {
 #[derive(Debug, Default)]
 pub(super) struct Suspects {
     list: Vec<Suspect>,
-    /// The time of the oldest one.
+    /// No suspect is older than this; after removals it may be earlier than the oldest one.
     first_ns: u64,
 }
 

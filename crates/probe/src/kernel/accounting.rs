@@ -25,7 +25,7 @@ pub struct LossAccounting {
     pub exact: bool,
     /// Skipped fentry programs: `recursion_misses` of the program, since 5.12.
     pub fentry_misses: Misses,
-    /// Skipped kprobe programs: `missed` of the link, used since 6.12.
+    /// Skipped kprobe programs: `missed` of the link, since 6.7; without the kernel's types, assumed from 6.12 on.
     pub kprobe_misses: Misses,
 }
 

@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn in_words_decodes_numbers() {
-        assert_eq!(in_words("hook#3: leaves out pci#80300000000"), "alloc: leaves out 0000:03:01.0");
+        assert_eq!(in_words("hook#3: filters out pci#80300000000"), "alloc: filters out 0000:03:01.0");
         assert_eq!(
             in_words("hook#24: cannot read what#3 0xffff8881"),
             "kill: cannot read the allocated bytes of the pgmap at 0xffff8881"

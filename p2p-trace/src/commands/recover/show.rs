@@ -140,9 +140,9 @@ pub(super) fn written(
         let all = match (lost, begins_ns) {
             (0, None) => "all are in the dump",
             (0, Some(_)) => {
-                "all are in the dump, or had been processed by the tracer before the point at which the dump begins"
+                "each is in the dump, or had been processed by the tracer before the point at which the dump begins"
             }
-            _ => "all are in the dump, or counted as missing",
+            _ => "each is in the dump or counted as missing",
         };
         stderr::say(format_args!(
             "the kernel side had started {begun} records when the kernel stopped: {all}"

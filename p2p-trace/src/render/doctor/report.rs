@@ -225,7 +225,7 @@ pub enum Method {
 pub struct HookReport {
     /// The hook.
     pub hook: String,
-    /// Whether tracing requires it.
+    /// Whether p2p memory cannot be followed without it; the other hooks are attached anyway.
     pub required: bool,
     /// The kernel function it would be attached to.
     pub symbol: Option<Text>,

@@ -85,7 +85,7 @@ pub struct EventLine {
     pub time: String,
     /// Time, `CLOCK_BOOTTIME` in nanoseconds.
     pub time_ns: u64,
-    /// CPU that wrote it; 4294967295: written by user space at the end of the run.
+    /// CPU that wrote it; 4294967295: written by user space.
     pub cpu: u32,
     /// Sequence number within the run and CPU.
     pub seq: u64,
@@ -93,7 +93,7 @@ pub struct EventLine {
     pub pid: Option<u32>,
     /// Process id in the initial pid namespace.
     pub tgid: Option<u32>,
-    /// Name of the thread; bytes that cannot be printed as `\\xNN`, a backslash as `\\\\`.
+    /// Name of the thread; bytes that cannot be printed are `\xNN`, and a backslash is doubled.
     pub comm: Option<String>,
     /// Cgroup id of the task.
     pub cgroup_id: Option<u64>,

@@ -111,7 +111,7 @@ pub struct HolderLine {
     pub pid: Option<u32>,
     /// Its process, in the initial pid namespace.
     pub tgid: Option<u32>,
-    /// Name of the thread; bytes that cannot be printed as `\\xNN`, a backslash as `\\\\`.
+    /// Name of the thread; bytes that cannot be printed are `\xNN`, and a backslash is doubled.
     pub comm: Option<String>,
     /// Id of its cgroup.
     pub cgroup_id: Option<u64>,

@@ -22,7 +22,7 @@ pub(in crate::scenarios) fn flight(lab: &mut Lab, method: Method) -> Result<Verd
     lab.guest.signal(job, Signal::USR1)?;
     load_until(lab, &format!("[ -s {file} ]"))?;
     // The requested file ends with its part of the history.
-    lab.wait_for(&format!("p2p-trace check --json {file} | grep -q continues"))?;
+    lab.wait_for(&format!("p2p-trace check --json {file} | grep -q '\"ending\":\"continues\"'"))?;
     let allocated = lab.allocate(&card, SIZE)?;
     let unbinding = lab.start_unbind_card()?;
     lab.wait_for(&format!("[ -s {file}.1 ]"))?;

@@ -29,7 +29,7 @@ const CLASSES: [&str; 6] = ["nvme", "net", "infiniband", "drm", "accel", "vfio-d
 /// A device that provides peer-to-peer memory, as its `p2pmem` folder in sysfs describes it.
 ///
 /// The kernel counts killed and even removed ranges as available until it releases the complete pool, so these numbers mean
-/// nothing during a teardown. They are absent on kernels where reading them is not safe, see [`list`].
+/// nothing during a teardown. They are absent on kernels where reading them is not safe (before Linux 5.15).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct P2pDevice {
     /// The address.

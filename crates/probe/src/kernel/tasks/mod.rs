@@ -51,7 +51,7 @@ pub enum Liveness {
     Alive,
     /// It has exited; another process may have its number.
     Exited,
-    /// Unknown in this environment: see [`Hidden`].
+    /// Unknown here: a separate pid or time namespace, `hidepid`, or no `/proc`.
     Unknown,
 }
 
